@@ -1,0 +1,47 @@
+"""Everything that can go wrong through no fault of ours, as one tree.
+
+    SonantError
+    ├── AudioError          no such file, not audio, empty, corrupt, or samples no model can take
+    ├── CheckpointError     a model that cannot be found, read, trusted or built
+    │   └── VocabularyError     tokens that do not fit the model, or lack a blank
+    ├── EngineError         a device, precision or engine that is not to be had here
+    ├── MissingExtraError   an optional package that is not installed
+    ├── OptionError         a setting outside what it may be
+    └── OutputError         a result that could not be written
+
+A message is one sentence: what was expected, what came, what to do. What only a bug of ours can cause is an `assert`.
+"""
+
+from __future__ import annotations
+
+
+class SonantError(Exception):
+    """The root: catch it to catch whatever a user, a file or a machine can cause."""
+
+
+class AudioError(SonantError):
+    """Audio that cannot be read, or that holds nothing a model could hear."""
+
+
+class CheckpointError(SonantError):
+    """A model that cannot be found, read, trusted or built."""
+
+
+class VocabularyError(CheckpointError):
+    """A vocabulary that does not fit its model or its text."""
+
+
+class EngineError(SonantError):
+    """An engine, device or precision that is not to be had on this machine."""
+
+
+class MissingExtraError(SonantError, ImportError):
+    """An optional package that is not installed; the message names the command that installs it."""
+
+
+class OptionError(SonantError, ValueError):
+    """A setting outside the values it may take."""
+
+
+class OutputError(SonantError, OSError):
+    """A result that could not be written; nothing is left half-written."""

@@ -1,0 +1,370 @@
+"""The encoder of all five families in PyTorch; parameter names are Hugging Face's, so its weights load as they are.
+
+A row's result never depends on the rows beside it: statistics are taken over real frames only, and padding is zeroed
+before whatever looks sideways. Inference without PyTorch is `sonant.engines.openvino`, which follows this file.
+
+Shapes: B batch, N samples, T frames, C channels of the convolutions, D hidden size, H heads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from sonant.model.config import EncoderConfig
+
+ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder knows of a batch."""
+
+    last: Tensor
+    """(B, T, D): the last layer's state, normalised where the architecture ends in a norm."""
+    lengths: Tensor
+    """(B,): real frames of each row."""
+    states: tuple[Tensor, ...]
+    """On request: what enters the first layer, then each layer's output (transformers' `hidden_states`); else empty."""
+    features: Tensor
+    """(B, T, C): the convolutions' output after the projection's norm; what the quantiser of pre-training sees."""
+
+
+class ConvLayer(nn.Module):
+    """A strided convolution, its norm and its activation, channels last: conv2d of height 1 is far faster than conv1d."""
+
+    def __init__(self, config: EncoderConfig, layer: int) -> None:
+        super().__init__()
+        inputs = config.conv_dim[layer - 1] if layer else 1
+        width, kernel, stride = config.conv_dim[layer], config.conv_kernel[layer], config.conv_stride[layer]
+        self.conv = nn.Conv1d(inputs, width, kernel, stride, bias=config.conv_bias)
+        self.kernel, self.stride = kernel, stride
+        self.layer_norm: nn.Module | None = None
+        if config.feat_extract_norm == "layer":
+            self.layer_norm = nn.LayerNorm(width)
+        elif layer == 0:
+            self.layer_norm = TimeNorm(width)
+        self.activation = ACTIVATIONS[config.feat_extract_activation]
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, 1, T) and real lengths to the same, one layer on."""
+        weight = self.conv.weight.unsqueeze(2)
+        if weight.shape[1] > 1:  # one input channel is laid out alike either way, and is faster left alone
+            weight = weight.contiguous(memory_format=torch.channels_last)
+        x = F.conv2d(x, weight, self.conv.bias, (1, self.stride))
+        lengths = frames_after(lengths, self.kernel, self.stride)
+        if isinstance(self.layer_norm, TimeNorm):
+            x = self.layer_norm(x, lengths)
+        elif self.layer_norm is not None:
+            x = self.layer_norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.activation(x), lengths
+
+
+class TimeNorm(nn.Module):
+    """Group norm with one group a channel, over a row's real frames only."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(B, C, 1, T) to the same; what it writes into padding is of no account."""
+        kind, x = x.dtype, x.float()
+        real = frame_mask(lengths, x.shape[-1])[:, None, None]  # (B, 1, 1, T)
+        count = lengths.clamp(min=1)[:, None, None, None]
+        mean = (x * real).sum(-1, keepdim=True) / count
+        centred = (x - mean) * real
+        scale = torch.rsqrt(centred.square().sum(-1, keepdim=True) / count + self.eps)
+        x = centred * (scale * self.weight[:, None, None]) + self.bias[:, None, None]
+        return x.to(kind)
+
+
+class FeatureExtractor(nn.Module):
+    """Waveform to 50 frames a second."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.conv_layers = nn.ModuleList(ConvLayer(config, i) for i in range(len(config.conv_dim)))
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N) and real samples to (B, T, C) and real frames."""
+        x = waveforms[:, None, None]
+        for layer in self.conv_layers:
+            x, lengths = layer(x, lengths)
+        return x.squeeze(2).transpose(1, 2), lengths
+
+
+class FeatureProjection(nn.Module):
+    """Convolution channels to the transformer's width."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width = config.conv_dim[-1]
+        self.layer_norm = nn.LayerNorm(width, config.layer_norm_eps) if config.feat_proj_layer_norm else nn.Identity()
+        self.projection = nn.Linear(width, config.hidden_size)
+        self.dropout = nn.Dropout(config.feat_proj_dropout)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, C) to (B, T, D), and the normalised input."""
+        x = self.layer_norm(x)
+        return self.dropout(self.projection(x)), x
+
+
+class PositionalConv(nn.Module):
+    """One wide grouped convolution whose output, added to its input, tells the transformer where it is."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width, kernel = config.hidden_size, config.num_conv_pos_embeddings
+        conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=config.num_conv_pos_embedding_groups)
+        self.batch_norm = nn.BatchNorm1d(width) if config.conv_pos_batch_norm else None
+        self.conv = conv if config.conv_pos_batch_norm else weight_norm(conv, dim=2)
+        self.activation = ACTIVATIONS[config.feat_extract_activation]
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """(B, T, D), zero in padding, and the mask of real frames (B, T, 1) to (B, T, D)."""
+        num_frames = x.shape[1]
+        x = x.transpose(1, 2)
+        if self.batch_norm is not None:
+            x = self.batch_norm(x) * real.transpose(1, 2)  # the norm's bias would leak in from padding
+        x = self.conv(x)[..., :num_frames]  # an even kernel yields one frame too many
+        return self.activation(x).transpose(1, 2)
+
+
+class PositionalConvLayer(nn.Module):
+    """One of data2vec's positional convolutions."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width, kernel = config.hidden_size, config.pos_kernel
+        self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=config.num_conv_pos_embedding_groups)
+        self.activation = ACTIVATIONS[config.feat_extract_activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) to the same."""
+        y = self.conv(x.transpose(1, 2))[..., : x.shape[1]].transpose(1, 2)
+        return self.activation(F.layer_norm(y, y.shape[-1:]))
+
+
+class PositionalConvStack(nn.Module):
+    """data2vec's five narrow positional convolutions in place of one wide one."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(PositionalConvLayer(config) for _ in range(config.pos_depth))
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """As `PositionalConv`."""
+        for layer in self.layers:
+            x = layer(x * real)
+        return x
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; WavLM's adds a position bias, gated by each query."""
+
+    def __init__(self, config: EncoderConfig, first: bool) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.v_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.num_heads = config.num_attention_heads
+        self.dropout = config.attention_dropout
+        self.gated = config.num_buckets is not None
+        if config.num_buckets is not None:
+            self.gru_rel_pos_const = nn.Parameter(torch.ones(1, self.num_heads, 1, 1))
+            self.gru_rel_pos_linear = nn.Linear(width // self.num_heads, 8)
+            if first:  # the later layers gate the first one's bias
+                self.rel_attn_embed = nn.Embedding(config.num_buckets, self.num_heads)
+
+    def forward(self, x: Tensor, padding: Tensor | None, position: Tensor | None) -> Tensor:
+        """(B, T, D), a key bias (B, 1, 1, T) or None, a position bias (H, T, T) or None, to (B, T, D)."""
+        q, k, v = (self.split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        bias = padding
+        if position is not None:
+            bias = self.gate(x) * position
+            bias = bias if padding is None else bias + padding
+        dropout = self.dropout if self.training else 0.0
+        y = attend(q, k, v, bias, dropout)
+        return self.out_proj(y.transpose(1, 2).flatten(2))
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, H, T, D / H)."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """(B, T, D) to each query's weight on the position bias, (B, H, T, 1); arXiv:2110.13900, eq. (4)."""
+        a, b = self.gru_rel_pos_linear(self.split(x)).unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, -1)
+        return a * (b * self.gru_rel_pos_const - 1.0) + 2.0
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
+    """Attention of (B, H, T, D / H) tensors; written out on CPUs, where that is faster at lengths of up to 30 s."""
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, None if bias is None else bias.to(q.dtype), dropout)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
+    return F.dropout(scores.softmax(-1).to(v.dtype), dropout, dropout > 0) @ v
+
+
+class FeedForward(nn.Module):
+    """The transformer's two linear layers."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.intermediate_dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.output_dense = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.inner_dropout = nn.Dropout(config.activation_dropout)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) to the same."""
+        return self.dropout(self.output_dense(self.inner_dropout(self.activation(self.intermediate_dense(x)))))
+
+
+class LanguageAdapter(nn.Module):
+    """MMS: the few parameters of each layer that belong to one language; arXiv:2305.13516."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        assert config.adapter_attn_dim
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.linear_1 = nn.Linear(config.hidden_size, config.adapter_attn_dim)
+        self.linear_2 = nn.Linear(config.adapter_attn_dim, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) to the same."""
+        return self.linear_2(F.relu(self.linear_1(self.norm(x))))
+
+
+class EncoderLayer(nn.Module):
+    """Attention and feed-forward, each with a shortcut and a norm, before it or after."""
+
+    def __init__(self, config: EncoderConfig, first: bool) -> None:
+        super().__init__()
+        self.attention = Attention(config, first)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.feed_forward = FeedForward(config)
+        self.final_layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        # transformers has adapters in the layers that norm first only
+        self.adapter_layer = LanguageAdapter(config) if config.adapter_attn_dim and config.do_stable_layer_norm else None
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.forward = self.norm_first if config.do_stable_layer_norm else self.norm_last
+
+    def norm_last(self, x: Tensor, padding: Tensor | None, position: Tensor | None) -> Tensor:
+        """(B, T, D) to the same."""
+        x = self.layer_norm(x + self.dropout(self.attention(x, padding, position)))
+        return self.final_layer_norm(x + self.feed_forward(x))
+
+    def norm_first(self, x: Tensor, padding: Tensor | None, position: Tensor | None) -> Tensor:
+        """(B, T, D) to the same."""
+        x = x + self.dropout(self.attention(self.layer_norm(x), padding, position))
+        x = x + self.feed_forward(self.final_layer_norm(x))
+        return x if self.adapter_layer is None else x + self.adapter_layer(x)
+
+
+class Transformer(nn.Module):
+    """Positions, layers and their outer norm."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.pos_conv_embed = (PositionalConvStack if config.conv_pos_kernel_size else PositionalConv)(config)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList(EncoderLayer(config, first=i == 0) for i in range(config.num_hidden_layers))
+
+    def forward(self, x: Tensor, lengths: Tensor, all_states: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(B, T, D) to the same, and every state where asked."""
+        mask = frame_mask(lengths, x.shape[1])
+        real = mask[..., None]
+        x = x * real
+        x = x + self.pos_conv_embed(x, real)
+        if not self.config.do_stable_layer_norm:
+            x = self.layer_norm(x)
+        x = self.dropout(x)
+        padding = None if mask.all() else torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -math.inf)
+        padding = None if padding is None else padding[:, None, None]
+        position = self.position_bias(x.shape[1], x.device)
+        states = [x]
+        for layer in self.layers:
+            dropped = self.training and self.config.layerdrop > 0 and torch.rand(()) < self.config.layerdrop
+            if not dropped:  # arXiv:1909.11556
+                x = layer(x, padding, position)
+            if all_states:
+                states.append(x)
+        if self.config.do_stable_layer_norm:
+            x = states[-1] = self.layer_norm(x)
+        return x, tuple(states) if all_states else ()
+
+    def position_bias(self, num_frames: int, device: torch.device) -> Tensor | None:
+        """WavLM's bias by distance, (H, T, T), which every layer gates for itself."""
+        if self.config.num_buckets is None or not len(self.layers):
+            return None
+        frames = torch.arange(num_frames, device=device)
+        buckets = distance_buckets(frames - frames[:, None], self.config.num_buckets, self.config.max_bucket_distance)
+        return self.layers[0].attention.rel_attn_embed(buckets).permute(2, 0, 1)
+
+
+def distance_buckets(distance: Tensor, num_buckets: int, max_distance: int) -> Tensor:
+    """Signed distances to buckets: exact when near, logarithmic when far, the sign in the upper half (T5's scheme)."""
+    half = num_buckets // 2
+    exact = half // 2
+    far = distance.abs()
+    log = torch.log(far.clamp(min=1).float() / exact) / math.log(max_distance / exact) * (half - exact)
+    large = (exact + log.long()).clamp(max=half - 1)
+    return (distance > 0) * half + torch.where(far < exact, far, large)
+
+
+class Encoder(nn.Module):
+    """Waveforms to states, for every family."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_extractor = FeatureExtractor(config)
+        self.feature_projection = FeatureProjection(config)
+        self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_())
+        self.encoder = Transformer(config)
+
+    def forward(
+        self, waveforms: Tensor, lengths: Tensor | None = None, mask: Tensor | None = None, all_states: bool = False
+    ) -> Encoded:
+        """Encode (B, N) samples, of which `lengths` (B,) are real (all, where None).
+
+        `mask` (B, T) replaces frames by the learned mask vector before the transformer. A row must be at least
+        `config.receptive_field` samples long.
+        """
+        if lengths is None:
+            lengths = torch.full(waveforms.shape[:1], waveforms.shape[1], device=waveforms.device)
+        features, lengths = self.feature_extractor(waveforms, lengths)
+        x, features = self.feature_projection(features)
+        if mask is not None:
+            x = torch.where(mask[..., None], self.masked_spec_embed.to(x.dtype), x)
+        last, states = self.encoder(x, lengths, all_states)
+        return Encoded(last, lengths, states, features)
+
+
+def frames_after(lengths: Tensor, kernel: int, stride: int) -> Tensor:
+    """Outputs of a convolution without padding."""
+    return torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+
+
+def frame_mask(lengths: Tensor, num_frames: int) -> Tensor:
+    """(B,) to (B, T): True where a frame is real."""
+    return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
+
+
+def count_parameters(parameters: Iterable[Tensor]) -> int:
+    """How many numbers a model learns."""
+    return sum(p.numel() for p in parameters)

@@ -1,0 +1,184 @@
+"""The values that stages hand to each other: frozen, numpy alone, units in every field's docstring.
+
+Nothing here computes; `Transcript.save` is the one door to the writers in `sonant.subtitles`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonant.errors import VocabularyError
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The output tokens of a model, in the order of its logits."""
+
+    tokens: tuple[str, ...]
+    """One text a logit."""
+    blank: int
+    """Index of CTC's blank (Hugging Face's pad token)."""
+    separator: int | None = None
+    """Index of the token between words; None for models whose every token is a word of its own (scripts without spaces)."""
+    unknown: int | None = None
+    """Index of the token that stands for letters outside the vocabulary."""
+    silent: frozenset[int] = frozenset()
+    """Indices that are never written: sentence marks, and the blank."""
+
+    def __post_init__(self) -> None:
+        for name, index in (("blank", self.blank), ("separator", self.separator), ("unknown", self.unknown)):
+            if index is not None and not 0 <= index < len(self.tokens):
+                raise VocabularyError(
+                    f"The {name} must be one of the {len(self.tokens)} tokens, but its index is {index}; "
+                    "pass the vocabulary the model was trained with."
+                )
+        object.__setattr__(self, "silent", self.silent | {self.blank})
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        """From a token's text to its index."""
+        return {token: i for i, token in enumerate(self.tokens)}
+
+    @property
+    def space(self) -> str:
+        """What stands between two words of a written text."""
+        return "" if self.separator is None else " "
+
+
+@dataclass(frozen=True, eq=False)
+class Emissions:
+    """What a model heard: log-probabilities of its tokens, frame by frame."""
+
+    log_probs: FloatArray
+    """(T, V), natural logarithm, each row a distribution."""
+    frame_seconds: float
+    """Seconds from one frame to the next."""
+    vocabulary: Vocabulary
+    start: float = 0.0
+    """Seconds from the beginning of the file to the first frame."""
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.log_probs)
+        if len(shape) != 2 or shape[1] != len(self.vocabulary):
+            raise VocabularyError(
+                f"Emissions must have one column a token, ({len(self.vocabulary)} here), but have the shape {shape}; "
+                "pass the vocabulary of the model that emitted them."
+            )
+
+    def __len__(self) -> int:
+        return len(self.log_probs)
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the frames cover."""
+        return len(self) * self.frame_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One token where it was heard."""
+
+    text: str
+    start: float
+    """Seconds from the beginning of the file."""
+    end: float
+    """Seconds from the beginning of the file."""
+    confidence: float
+    """The highest probability the token has in its frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word where it was heard."""
+
+    text: str
+    start: float
+    """Seconds from the beginning of the file."""
+    end: float
+    """Seconds from the beginning of the file."""
+    confidence: float
+    """Geometric mean of its letters' confidences, 0 to 1."""
+    letters: tuple[Letter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One reading of some emissions."""
+
+    words: tuple[Word, ...]
+    score: float
+    """Natural logarithm of what the decoder maximised; comparable within one decoder and file only."""
+    space: str = " "
+    """What stands between two words."""
+
+    @property
+    def text(self) -> str:
+        return self.space.join(word.text for word in self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Words with no long pause between them."""
+
+    words: tuple[Word, ...]
+    space: str = " "
+
+    @property
+    def text(self) -> str:
+        return self.space.join(word.text for word in self.words)
+
+    @property
+    def start(self) -> float:
+        return self.words[0].start
+
+    @property
+    def end(self) -> float:
+        return self.words[-1].end
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in a file, and how it was found out."""
+
+    segments: tuple[Segment, ...]
+    duration: float
+    """Seconds of audio."""
+    language: str | None = None
+    """ISO 639 code where the model knows it."""
+    source: str | None = None
+    """The file's name; None for arrays."""
+    model: str = ""
+    """Name or folder of the model."""
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Engine, device, precision, decoder and windows that gave this result."""
+    warnings: tuple[str, ...] = ()
+    """What was odd about the audio: sentences, each once."""
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(word for segment in self.segments for word in segment.words)
+
+    @property
+    def text(self) -> str:
+        space = self.segments[0].space if self.segments else " "
+        return space.join(segment.text for segment in self.segments)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to `path` in the format its suffix names (`.json`, `.txt`), whole or not at all.
+
+        Raises `OptionError` for an unknown suffix and `OutputError` where it cannot be written.
+        """
+        from sonant import subtitles
+
+        subtitles.save(self, path)
