@@ -1,0 +1,25 @@
+"""The compiled core: loops over frames that Python is too slow for. The GIL is released inside.
+
+Its sources lie beside this file, one header a part; `module.cpp` binds them. Arguments are C-contiguous float32 arrays,
+checked and never converted: a `TypeError` names what came. Shapes: T frames, V tokens, R runs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonant.native import _native
+
+
+def runs(
+    log_probs: NDArray[np.float32],
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], float]:
+    """Runs of frames whose best token is the same, blanks like any other: the best path before CTC collapses it.
+
+    `log_probs` (T, V) to `tokens` (R,), `first_frames` (R,), `peaks` (R,), the token's highest log-probability within
+    its run, and `total`, the sum over frames of the best log-probability (of several pieces it adds up). Of tokens
+    that tie, the lowest index wins. A run lasts to the next one's first frame. Where a recording comes in pieces,
+    a piece's first run continues the last one's final run if their tokens are equal. NaN is the caller's to refuse.
+    """
+    return _native.runs(log_probs)
