@@ -65,8 +65,8 @@ class Emissions:
     frame_seconds: float
     """Seconds from one frame to the next."""
     vocabulary: Vocabulary
-    start: float = 0.0
-    """Seconds from the beginning of the file to the first frame."""
+    first: int = 0
+    """The file's frame that is row 0."""
 
     def __post_init__(self) -> None:
         shape = np.shape(self.log_probs)
@@ -78,6 +78,11 @@ class Emissions:
 
     def __len__(self) -> int:
         return len(self.log_probs)
+
+    @property
+    def start(self) -> float:
+        """Seconds from the beginning of the file to row 0."""
+        return self.first * self.frame_seconds
 
     @property
     def duration(self) -> float:

@@ -1,0 +1,105 @@
+"""What all verbs share: errors as one sentence, exit codes, and a progress bar in audio time."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sonant.errors import SonantError
+
+DONE, FAILED, USAGE = 0, 1, 2
+"""Exit codes: all done; some inputs failed, each named; wrong usage or no model."""
+QUIET_SECONDS = 2.0
+"""Work shorter than this shows no bar."""
+
+
+def say(message: str) -> None:
+    """One line on stderr, where messages go."""
+    print(f"sonant: {message}", file=sys.stderr)
+
+
+@contextmanager
+def reporting(debug: bool) -> Iterator[None]:
+    """Ends the command with one sentence where a `SonantError` comes, with its traceback under `--debug`."""
+    try:
+        yield
+    except SonantError as error:
+        if debug:
+            raise
+        say(str(error))
+        raise SystemExit(USAGE) from None
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains while it exits
+        raise SystemExit(FAILED) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def say_once(key: str, message: str) -> None:
+    """A line for the first time only; the cache folder remembers."""
+    folder = Path(os.environ.get("SONANT_CACHE") or Path.home() / ".cache" / "sonant")
+    marker = folder / "said" / key
+    try:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    except OSError:
+        pass  # a cache that cannot be written means the line comes again
+    say(message)
+
+
+class ProgressBar:
+    """Audio time done, speed and time left on stderr, once the work lasts; nothing where stderr is no terminal."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.began = time.monotonic()
+        self.bar = None
+
+    def __call__(self, done: float, total: float | None) -> None:
+        """Show that `done` of `total` seconds of audio are through."""
+        elapsed = time.monotonic() - self.began
+        if elapsed < QUIET_SECONDS or not sys.stderr.isatty():
+            return
+        if self.bar is None:
+            self.bar, self.task = _open_bar(self.name)
+        # a container may declare less than it holds
+        total = max(total, done) if total else None
+        left = clock((total - done) * elapsed / done) + " left" if total else ""
+        self.bar.update(
+            self.task,
+            completed=done,
+            total=total,
+            audio=clock(done),
+            speed=f"{done / elapsed:.1f}x real time",
+            left=left,
+        )
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+
+def _open_bar(name: str):  # pyright: ignore[reportUnknownParameterType]
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = [TextColumn("{task.fields[name]}", markup=False), BarColumn()]
+    columns += [TextColumn(f"{{task.fields[{field}]}}") for field in ("audio", "speed", "left")]
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.start()
+    return bar, bar.add_task("", name=name, audio="", speed="", left="")
+
+
+def clock(seconds: float) -> str:
+    """`1:02:03` or `2:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,131 @@
+"""`sonant transcribe`: audio or video files to text."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sonant import subtitles
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say, say_once
+from sonant.errors import OptionError, SonantError
+
+if TYPE_CHECKING:
+    from sonant.recognizer import Recognizer
+    from sonant.types import Transcript
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    text = "text"
+    json = "json"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the encoder."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class EngineName(StrEnum):
+    """What runs the encoder."""
+
+    auto = "auto"
+    openvino = "openvino"
+    torch = "torch"
+
+
+def run(
+    files: Annotated[list[str], typer.Argument(help="Audio or video files; - reads standard input.")],
+    model: Annotated[
+        str | None, typer.Option(help="A folder or a Hugging Face name; the built-in model where not given.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="Text, a line a segment; or JSON, a line a file.")] = Format.text,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for one file an input, in place of standard output.")
+    ] = None,
+    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Transcribe audio or video files of any length and format.
+
+    Transcripts go to standard output, or into --output DIR under the files' names. A file that fails is named on
+    standard error, the others are still transcribed, and the exit code is 1.
+    """
+    with reporting(debug):
+        targets = name_outputs(files, output, format) if output else {}
+        from sonant.recognizer import load
+
+        asr = load(model, engine=engine, device=device, precision=precision, threads=threads)
+        if asr.checkpoint.note:
+            say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
+        failed = 0
+        for number, file in enumerate(files):
+            try:
+                transcript = transcribe(asr, file)
+                if file in targets:
+                    transcript.save(targets[file])
+                else:
+                    print_transcript(transcript, format, file if len(files) > 1 else None, number)
+            except SonantError as error:
+                if debug:
+                    raise
+                say(str(error))
+                failed += 1
+    raise SystemExit(FAILED if failed else DONE)
+
+
+def transcribe(asr: Recognizer, file: str) -> Transcript:
+    """One file, with a progress bar, its warnings said."""
+    bar = ProgressBar(file)
+    try:
+        transcript = asr.transcribe(file, progress=bar)
+    finally:
+        bar.close()
+    for warning in transcript.warnings:
+        say(warning)
+    return transcript
+
+
+def print_transcript(transcript: Transcript, format: Format, title: str | None, number: int) -> None:
+    """To standard output; several texts each under its file's name."""
+    if format is Format.json:
+        text = subtitles.to_json(transcript, indent=None)
+    else:
+        gap = "\n" if number else ""
+        text = (f"{gap}==> {title} <==\n" if title else "") + subtitles.to_text(transcript)
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def name_outputs(files: list[str], folder: Path, format: Format) -> dict[str, Path]:
+    """Where each file's result goes: `talk.txt`, or `talk.mp3.txt` beside a `talk.wav`."""
+    suffix = {Format.text: ".txt", Format.json: ".json"}[format]
+    stems = Counter(Path(file).stem for file in dict.fromkeys(files))
+    targets: dict[str, Path] = {}
+    for file in dict.fromkeys(files):
+        name = "stdin" if file == "-" else Path(file).stem if stems[Path(file).stem] == 1 else Path(file).name
+        target = folder / (name + suffix)
+        if target in targets.values():
+            raise OptionError(
+                f"Each input must have a name of its own in {folder}, but two would be written to {target.name}; "
+                "transcribe them into separate folders."
+            )
+        targets[file] = target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(
+            f"--output must be a folder that can be written, but {folder} is not ({error.strerror}); name another."
+        ) from error
+    return targets

@@ -1,0 +1,29 @@
+"""Emissions to hypotheses: greedily, or (later) by beam search with lexicon and language model."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sonant.types import Emissions, Hypothesis, Vocabulary
+
+
+class DecoderState(Protocol):
+    """A file as far as it has been decoded."""
+
+    def feed(self, emissions: Emissions) -> None:
+        """Hear the next piece; pieces in any cut give what the whole gives."""
+        ...
+
+    def finish(self) -> list[Hypothesis]:
+        """The readings of all that was fed, best first; at least one."""
+        ...
+
+
+class Decoder(Protocol):
+    """What turns emissions into text."""
+
+    name: str
+
+    def start(self, vocabulary: Vocabulary) -> DecoderState:
+        """Begin a file."""
+        ...

@@ -1,0 +1,62 @@
+"""The best token of each frame: repeats collapsed, then blanks dropped. The other order turns HELLO into HELO."""
+
+from __future__ import annotations
+
+from math import exp
+
+import numpy as np
+
+from sonant import native
+from sonant.decode.words import WordBuilder
+from sonant.types import Emissions, Hypothesis, Vocabulary
+
+
+class GreedyDecoder:
+    """Best-path decoding: no language model, no settings."""
+
+    name = "greedy"
+
+    def decode(self, emissions: Emissions) -> list[Hypothesis]:
+        """The one reading of a whole file's emissions."""
+        state = self.start(emissions.vocabulary)
+        state.feed(emissions)
+        return state.finish()
+
+    def start(self, vocabulary: Vocabulary) -> GreedyState:
+        """Begin a file that comes in pieces."""
+        return GreedyState(vocabulary)
+
+
+class GreedyState:
+    """A file as far as it has been heard; pieces in any cut give what the whole gives."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.words = WordBuilder(vocabulary)
+        self.vocabulary = vocabulary
+        self.score = 0.0
+        # the run under way, which the next piece may go on with
+        self.token, self.began, self.peak, self.now = vocabulary.blank, 0.0, 0.0, 0.0
+
+    def feed(self, emissions: Emissions) -> None:
+        """Hear the next piece."""
+        tokens, firsts, peaks, total = native.runs(np.ascontiguousarray(emissions.log_probs, np.float32))
+        self.score += total
+        for token, first, peak in zip(tokens.tolist(), firsts.tolist(), peaks.tolist(), strict=True):
+            at = (emissions.first + first) * emissions.frame_seconds
+            if token == self.token:  # only ever the first run of a piece
+                self.peak = max(self.peak, peak)
+                continue
+            self._end_run(at)
+            self.token, self.began, self.peak = token, at, peak
+        self.now = (emissions.first + len(emissions)) * emissions.frame_seconds
+
+    def finish(self) -> list[Hypothesis]:
+        """The reading of all that was fed."""
+        self._end_run(self.now)
+        self.token = self.vocabulary.blank
+        self.words.close()
+        return [Hypothesis(tuple(self.words.words), self.score, self.vocabulary.space)]
+
+    def _end_run(self, end: float) -> None:
+        if self.token != self.vocabulary.blank:
+            self.words.add(self.token, self.began, end, exp(self.peak))

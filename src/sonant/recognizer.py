@@ -1,0 +1,136 @@
+"""`load` a model, then `transcribe`: the order of the main job, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from os import PathLike
+from typing import TypeVar
+
+from sonant import audio, windows
+from sonant.audio import AudioStream, Source
+from sonant.checkpoints import Checkpoint, open_checkpoint
+from sonant.decode import Decoder
+from sonant.decode.greedy import GreedyDecoder
+from sonant.decode.words import segments_of
+from sonant.engines import Engine, open_engine
+from sonant.errors import AudioError, CheckpointError
+from sonant.types import Emissions, FloatArray, Transcript, Vocabulary
+from sonant.windows import Window, WindowSpec
+
+Progress = Callable[[float, float | None], None]
+"""Called with the seconds of audio done, and the seconds the source declares to last, if it does."""
+T = TypeVar("T")
+
+WINDOWS_AT_ONCE = 16
+"""Windows that a GPU is given together; a CPU is faster with one at a time."""
+
+
+def load(
+    source: str | PathLike[str] | None = None,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    revision: str | None = None,
+    window: WindowSpec | None = None,
+) -> Recognizer:
+    """A recogniser from a model: a folder in Hugging Face's layout, a name on its hub, or (None) the built-in one.
+
+    `engine` is `openvino` (CPUs, the default) or `torch`; `device` is `cpu`, `cuda`, `cuda:1`, `mps`; `precision` is
+    `fp32` or `bf16`, and `auto` takes bf16 where the processor has it. Raises `CheckpointError` for a model that
+    cannot be found, read or trusted, and `EngineError` for what this machine lacks.
+    """
+    checkpoint = open_checkpoint(source, revision=revision)
+    opened = open_engine(checkpoint, engine=engine, device=device, precision=precision, threads=threads)
+    return Recognizer(checkpoint, opened, window=window)
+
+
+class Recognizer:
+    """Audio to text with one model; safe to keep for any number of files."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, engine: Engine, decoder: Decoder | None = None, window: WindowSpec | None = None
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.engine = engine
+        self.decoder: Decoder = decoder or GreedyDecoder()
+        self.window = window or WindowSpec()
+        self.frame_seconds = checkpoint.config.hop / checkpoint.sample_rate
+        self.group = 1 if engine.device == "cpu" else WINDOWS_AT_ONCE
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens; `CheckpointError` for a model that was only pre-trained and has none."""
+        if self.checkpoint.vocabulary is None:
+            raise CheckpointError(
+                f"{self.checkpoint.name} was only pre-trained and has no CTC head, so it cannot write text; "
+                "fine-tune it, or pass a model that was."
+            )
+        return self.checkpoint.vocabulary
+
+    def transcribe(
+        self, source: Source, sample_rate: float | None = None, *, progress: Progress | None = None
+    ) -> Transcript:
+        """What is said in a file (path, bytes, file object) or in samples of `sample_rate` hertz.
+
+        Samples may have any float or integer type and any number of channels up to eight; files may have any length,
+        and memory does not grow with it. Raises `AudioError` for what cannot be read or heard.
+        """
+        state = self.decoder.start(self.vocabulary)
+        seconds = 0.0
+        with audio.open_audio(source, self.checkpoint.sample_rate, array_rate=sample_rate) as stream:
+            for emissions in self.pieces(stream):
+                state.feed(emissions)
+                seconds = emissions.start + emissions.duration
+                if progress:
+                    progress(seconds, stream.duration)
+            best = state.finish()[0]
+            return Transcript(
+                segments=tuple(segments_of(best.words, best.space)),
+                duration=seconds,
+                language=self.checkpoint.language,
+                source=stream.name if isinstance(source, str | PathLike) else None,
+                model=self.checkpoint.name,
+                settings=self.settings,
+                warnings=tuple(stream.warnings),
+            )
+
+    def emissions(self, source: Source, sample_rate: float | None = None) -> Emissions:
+        """The log-probabilities of a whole file or array, (T, V); sources and errors as in `transcribe`."""
+        with audio.open_audio(source, self.checkpoint.sample_rate, array_rate=sample_rate) as stream:
+            return windows.concatenate(self.pieces(stream))
+
+    def pieces(self, stream: AudioStream) -> Iterator[Emissions]:
+        """Emissions of a stream as it is read, piece after piece; at least one."""
+        checkpoint = self.checkpoint
+        cut = windows.split(stream, checkpoint.config, checkpoint.sample_rate, checkpoint.normalize, self.window)
+        first = next(cut, None)
+        if first is None:
+            needed = checkpoint.config.receptive_field / checkpoint.sample_rate
+            raise AudioError(
+                f"{stream.name} is shorter than the {needed:g} s that a model hears at once; pass a longer recording."
+            )
+        yield from windows.join(self._emit(_prepend(first, cut)), self.vocabulary, self.frame_seconds)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a transcript depends on beside audio and model."""
+        return {
+            "engine": self.engine.name,
+            "device": self.engine.device,
+            "precision": self.engine.precision,
+            "decoder": self.decoder.name,
+            "window_seconds": self.window.seconds,
+            "margin_seconds": self.window.margin,
+        }
+
+    def _emit(self, cut: Iterator[Window]) -> Iterator[tuple[Window, FloatArray]]:
+        while group := list(islice(cut, self.group)):
+            yield from zip(group, self.engine.emit([window.samples for window in group]), strict=True)
+
+
+def _prepend(first: T, rest: Iterable[T]) -> Iterator[T]:
+    yield first
+    yield from rest
