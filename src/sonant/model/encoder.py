@@ -37,54 +37,58 @@ class Encoded:
 
 
 class ConvLayer(nn.Module):
-    """A strided convolution, its norm and its activation, channels last: conv2d of height 1 is far faster than conv1d."""
+    """A strided convolution, its norm and its activation; channels last from end to end, far faster on CPUs."""
 
     def __init__(self, config: EncoderConfig, layer: int) -> None:
         super().__init__()
         inputs = config.conv_dim[layer - 1] if layer else 1
-        width, kernel, stride = config.conv_dim[layer], config.conv_kernel[layer], config.conv_stride[layer]
-        self.conv = nn.Conv1d(inputs, width, kernel, stride, bias=config.conv_bias)
-        self.kernel, self.stride = kernel, stride
-        self.layer_norm: nn.Module | None = None
-        if config.feat_extract_norm == "layer":
-            self.layer_norm = nn.LayerNorm(width)
-        elif layer == 0:
-            self.layer_norm = TimeNorm(width)
+        width, self.kernel, self.stride = config.conv_dim[layer], config.conv_kernel[layer], config.conv_stride[layer]
+        self.conv = nn.Conv1d(inputs, width, self.kernel, self.stride, bias=config.conv_bias)
+        self.layer_norm = nn.LayerNorm(width) if config.feat_extract_norm == "layer" else nn.Identity()
         self.activation = ACTIVATIONS[config.feat_extract_activation]
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, 1, T) and real lengths to the same, one layer on."""
-        weight = self.conv.weight.unsqueeze(2)
-        if weight.shape[1] > 1:  # one input channel is laid out alike either way, and is faster left alone
-            weight = weight.contiguous(memory_format=torch.channels_last)
+        """(B, T, C) and real lengths to the same, one layer on."""
+        weight = self.conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        x = x[:, None].permute(0, 3, 1, 2)  # (B, C, 1, T) in the strides of channels-last images
         x = F.conv2d(x, weight, self.conv.bias, (1, self.stride))
+        x = x.permute(0, 2, 3, 1).squeeze(1)
+        return self.activation(self.layer_norm(x)), frames_after(lengths, self.kernel, self.stride)
+
+
+class TimeNormConvLayer(ConvLayer):
+    """The first convolution of models with a group norm, the norm folded into its weights.
+
+    A channel with weights w sees w.v at each window v of samples, so over time its mean is w.mean(v) and its variance
+    w' cov(v) w: one small covariance a row gives all statistics before the layer is computed.
+    """
+
+    def __init__(self, config: EncoderConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.layer_norm = nn.GroupNorm(config.conv_dim[layer], config.conv_dim[layer])
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N, 1) and real lengths to (B, T, C) and the same, one layer on."""
+        windows = x.squeeze(2).unfold(1, self.kernel, self.stride)  # (B, T, K)
         lengths = frames_after(lengths, self.kernel, self.stride)
-        if isinstance(self.layer_norm, TimeNorm):
-            x = self.layer_norm(x, lengths)
-        elif self.layer_norm is not None:
-            x = self.layer_norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return self.activation(x), lengths
+        weight, bias = self.fold(windows, lengths)
+        return self.activation(torch.baddbmm(bias, windows, weight)), lengths
 
-
-class TimeNorm(nn.Module):
-    """Group norm with one group a channel, over a row's real frames only."""
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
-
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(B, C, 1, T) to the same; what it writes into padding is of no account."""
-        kind, x = x.dtype, x.float()
-        real = frame_mask(lengths, x.shape[-1])[:, None, None]  # (B, 1, 1, T)
-        count = lengths.clamp(min=1)[:, None, None, None]
-        mean = (x * real).sum(-1, keepdim=True) / count
-        centred = (x - mean) * real
-        scale = torch.rsqrt(centred.square().sum(-1, keepdim=True) / count + self.eps)
-        x = centred * (scale * self.weight[:, None, None]) + self.bias[:, None, None]
-        return x.to(kind)
+    def fold(self, windows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, K) windows to each row's weights (B, K, C) and biases (B, 1, C), by its real windows only."""
+        kind = torch.float32 if windows.device.type == "mps" else torch.float64  # the quadratic form cancels digits
+        real, count = frame_mask(lengths, windows.shape[1])[..., None], lengths.to(kind)[:, None, None]
+        windows = windows.to(kind)
+        mean = (windows * real).sum(1, keepdim=True) / count  # (B, 1, K)
+        centred = (windows - mean) * real
+        weight, norm = self.conv.weight.squeeze(1).to(kind), self.layer_norm
+        variance = ((weight @ (centred.mT @ centred / count)) * weight).sum(-1)  # (B, C)
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        shift = mean @ weight.mT  # (B, 1, C)
+        if self.conv.bias is not None:  # cancels out, but takes part in the graph
+            shift = shift + self.conv.bias - self.conv.bias
+        bias = norm.bias - scale[:, None] * shift
+        return (weight * scale[..., None]).mT.float(), bias.float()
 
 
 class FeatureExtractor(nn.Module):
@@ -92,14 +96,15 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.conv_layers = nn.ModuleList(ConvLayer(config, i) for i in range(len(config.conv_dim)))
+        first = TimeNormConvLayer if config.feat_extract_norm == "group" else ConvLayer
+        self.conv_layers = nn.ModuleList((ConvLayer if i else first)(config, i) for i in range(len(config.conv_dim)))
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N) and real samples to (B, T, C) and real frames."""
-        x = waveforms[:, None, None]
+        x = waveforms[..., None]
         for layer in self.conv_layers:
             x, lengths = layer(x, lengths)
-        return x.squeeze(2).transpose(1, 2), lengths
+        return x, lengths
 
 
 class FeatureProjection(nn.Module):
@@ -208,12 +213,15 @@ class Attention(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
     """Attention of (B, H, T, D / H) tensors; written out on CPUs, where that is faster at lengths of up to 30 s."""
+    bias = None if bias is None else bias.to(q.dtype)
     if q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v, None if bias is None else bias.to(q.dtype), dropout)
+        return F.scaled_dot_product_attention(q, k, v, bias, dropout)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if bias is not None:
         scores = scores + bias
-    return F.dropout(scores.softmax(-1).to(v.dtype), dropout, dropout > 0) @ v
+    with torch.autocast("cpu", enabled=False):  # it would copy the scores to float32, in which softmax adds up anyway
+        weights = scores.softmax(-1)
+    return F.dropout(weights, dropout, dropout > 0) @ v
 
 
 class FeedForward(nn.Module):
@@ -248,7 +256,7 @@ class LanguageAdapter(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention and feed-forward, each with a shortcut and a norm, before it or after."""
+    """Attention and feed-forward, each with a shortcut and a norm after it."""
 
     def __init__(self, config: EncoderConfig, first: bool) -> None:
         super().__init__()
@@ -256,18 +264,23 @@ class EncoderLayer(nn.Module):
         self.layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.feed_forward = FeedForward(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
-        # transformers has adapters in the layers that norm first only
-        self.adapter_layer = LanguageAdapter(config) if config.adapter_attn_dim and config.do_stable_layer_norm else None
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.forward = self.norm_first if config.do_stable_layer_norm else self.norm_last
 
-    def norm_last(self, x: Tensor, padding: Tensor | None, position: Tensor | None) -> Tensor:
-        """(B, T, D) to the same."""
+    def forward(self, x: Tensor, padding: Tensor | None, position: Tensor | None) -> Tensor:
+        """(B, T, D) to the same; the biases as in `Attention`."""
         x = self.layer_norm(x + self.dropout(self.attention(x, padding, position)))
         return self.final_layer_norm(x + self.feed_forward(x))
 
-    def norm_first(self, x: Tensor, padding: Tensor | None, position: Tensor | None) -> Tensor:
-        """(B, T, D) to the same."""
+
+class NormFirstLayer(EncoderLayer):
+    """The same with each norm before what it serves, and MMS's adapter at the end (the other layers have none)."""
+
+    def __init__(self, config: EncoderConfig, first: bool) -> None:
+        super().__init__(config, first)
+        self.adapter_layer = LanguageAdapter(config) if config.adapter_attn_dim else None
+
+    def forward(self, x: Tensor, padding: Tensor | None, position: Tensor | None) -> Tensor:
+        """(B, T, D) to the same; the biases as in `Attention`."""
         x = x + self.dropout(self.attention(self.layer_norm(x), padding, position))
         x = x + self.feed_forward(self.final_layer_norm(x))
         return x if self.adapter_layer is None else x + self.adapter_layer(x)
@@ -282,25 +295,25 @@ class Transformer(nn.Module):
         self.pos_conv_embed = (PositionalConvStack if config.conv_pos_kernel_size else PositionalConv)(config)
         self.layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layers = nn.ModuleList(EncoderLayer(config, first=i == 0) for i in range(config.num_hidden_layers))
+        layer = NormFirstLayer if config.do_stable_layer_norm else EncoderLayer
+        self.layers = nn.ModuleList(layer(config, first=i == 0) for i in range(config.num_hidden_layers))
 
-    def forward(self, x: Tensor, lengths: Tensor, all_states: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """(B, T, D) to the same, and every state where asked."""
+    def forward(self, x: Tensor, lengths: Tensor, padded: bool, all_states: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(B, T, D) to the same, and every state where asked; `padded` says whether any row is shorter than T."""
         mask = frame_mask(lengths, x.shape[1])
+        padding = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -math.inf)[:, None, None]
         real = mask[..., None]
         x = x * real
         x = x + self.pos_conv_embed(x, real)
         if not self.config.do_stable_layer_norm:
             x = self.layer_norm(x)
         x = self.dropout(x)
-        padding = None if mask.all() else torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -math.inf)
-        padding = None if padding is None else padding[:, None, None]
         position = self.position_bias(x.shape[1], x.device)
         states = [x]
         for layer in self.layers:
             dropped = self.training and self.config.layerdrop > 0 and torch.rand(()) < self.config.layerdrop
             if not dropped:  # arXiv:1909.11556
-                x = layer(x, padding, position)
+                x = layer(x, padding if padded else None, position)
             if all_states:
                 states.append(x)
         if self.config.do_stable_layer_norm:
@@ -311,9 +324,10 @@ class Transformer(nn.Module):
         """WavLM's bias by distance, (H, T, T), which every layer gates for itself."""
         if self.config.num_buckets is None or not len(self.layers):
             return None
-        frames = torch.arange(num_frames, device=device)
-        buckets = distance_buckets(frames - frames[:, None], self.config.num_buckets, self.config.max_bucket_distance)
-        return self.layers[0].attention.rel_attn_embed(buckets).permute(2, 0, 1)
+        distance = torch.arange(1 - num_frames, num_frames, device=device)
+        buckets = distance_buckets(distance, self.config.num_buckets, self.config.max_bucket_distance)
+        by_distance = self.layers[0].attention.rel_attn_embed(buckets).T  # (H, 2 T - 1)
+        return by_distance.unfold(1, num_frames, 1).flip(1)  # query i sees the distances from -i on
 
 
 def distance_buckets(distance: Tensor, num_buckets: int, max_distance: int) -> Tensor:
@@ -343,15 +357,19 @@ class Encoder(nn.Module):
         """Encode (B, N) samples, of which `lengths` (B,) are real (all, where None).
 
         `mask` (B, T) replaces frames by the learned mask vector before the transformer. A row must be at least
-        `config.receptive_field` samples long.
+        `config.receptive_field` samples long. Keep `lengths` on the host: looking at them there waits for no GPU.
         """
+        padded = lengths is not None and bool((lengths < waveforms.shape[1]).any())
         if lengths is None:
-            lengths = torch.full(waveforms.shape[:1], waveforms.shape[1], device=waveforms.device)
+            lengths = torch.full(waveforms.shape[:1], waveforms.shape[1])
+        lengths = lengths.to(waveforms.device)
+        if padded:
+            waveforms = waveforms.masked_fill(~frame_mask(lengths, waveforms.shape[1]), 0)  # there may be NaN
         features, lengths = self.feature_extractor(waveforms, lengths)
         x, features = self.feature_projection(features)
         if mask is not None:
             x = torch.where(mask[..., None], self.masked_spec_embed.to(x.dtype), x)
-        last, states = self.encoder(x, lengths, all_states)
+        last, states = self.encoder(x, lengths, padded, all_states)
         return Encoded(last, lengths, states, features)
 
 
