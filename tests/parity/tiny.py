@@ -47,7 +47,7 @@ VARIANTS: dict[str, EncoderConfig] = {
     "wavlm-base": WAVLM,
     "wavlm-large": replace(WAVLM, feat_extract_norm="layer", do_stable_layer_norm=True),
     "data2vec-audio": DATA2VEC,
-    "data2vec-audio-stable": replace(DATA2VEC, do_stable_layer_norm=True, conv_bias=True),
+    "data2vec-audio-conv-bias": replace(DATA2VEC, conv_bias=True),
 }
 
 

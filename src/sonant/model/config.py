@@ -7,15 +7,19 @@ the projection, the depth and kernel of the positional convolution, its norm, an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from math import prod
-from typing import Any, Literal
+from reprlib import repr as shown
+from typing import Any, Literal, NoReturn
 
 from sonant.errors import CheckpointError
 
 Family = Literal["wav2vec2", "hubert", "wavlm", "data2vec-audio"]
 FAMILIES: tuple[Family, ...] = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 ACTIVATIONS = ("gelu", "relu", "silu")
+MAX_SIZE = 2**20
+"""More than any width or kernel can sensibly be; what lies above is damage, or meant to exhaust the machine."""
+MAX_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -70,28 +74,32 @@ class EncoderConfig:
     layerdrop: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.model_type not in FAMILIES:
-            raise CheckpointError(f"model_type must be one of {', '.join(FAMILIES)}, but is {self.model_type!r}.")
-        if not len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride) > 0:
+        """Raise `CheckpointError` for what cannot be built, or what transformers would read otherwise."""
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                _refuse(name, f"one of {', '.join(allowed)}", getattr(self, name))
+        if not len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride) <= MAX_LAYERS:
             raise CheckpointError(
-                "conv_dim, conv_kernel and conv_stride must have one entry a layer, but have "
+                f"conv_dim, conv_kernel and conv_stride must have one entry a layer (at most {MAX_LAYERS}), but have "
                 f"{len(self.conv_dim)}, {len(self.conv_kernel)} and {len(self.conv_stride)}; mend config.json."
             )
-        positive = (self.hidden_size, self.num_attention_heads, self.intermediate_size, self.num_conv_pos_embeddings,
-                    self.num_conv_pos_embedding_groups, *self.conv_dim, *self.conv_kernel, *self.conv_stride)  # fmt: skip
-        if min(positive) < 1 or self.num_hidden_layers < 0:
-            raise CheckpointError("Sizes in config.json must be positive, but one is not; mend config.json.")
-        for name, parts in (
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_conv_pos_embedding_groups", self.num_conv_pos_embedding_groups),
-        ):
-            if self.hidden_size % parts:
-                raise CheckpointError(
-                    f"hidden_size must be a multiple of {name}, but {self.hidden_size} is none of {parts}; mend config.json."
-                )
-        for activation in (self.hidden_act, self.feat_extract_activation):
-            if activation not in ACTIVATIONS:
-                raise CheckpointError(f"Activations must be one of {', '.join(ACTIVATIONS)}, but one is {activation!r}.")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+            if not all(least <= number <= most for number in numbers) or value == ():
+                _refuse(name, f"between {least:g} and {most:g}", value)
+        for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
+            if self.hidden_size % getattr(self, name):
+                _refuse(name, f"a divisor of hidden_size ({self.hidden_size})", getattr(self, name))
+        for name, only in _FIXED[self.model_type].items():
+            if getattr(self, name) != only:
+                _refuse(name, f"{only} in {self.model_type} models", getattr(self, name))
+        if self.pos_depth > MAX_LAYERS:
+            _refuse("num_conv_pos_embeddings", f"at most {MAX_LAYERS} layers", self.num_conv_pos_embeddings)
+        if self.model_type == "data2vec-audio" and self.conv_pos_kernel_size is None:
+            _refuse("conv_pos_kernel_size", "a size in data2vec-audio models", None)
+        if self.model_type == "wavlm" and not 0 < (self.num_buckets or 0) // 4 < self.max_bucket_distance:
+            _refuse("num_buckets", "a number under four times max_bucket_distance in wavlm models", self.num_buckets)
 
     @property
     def prefix(self) -> str:
@@ -135,21 +143,20 @@ class EncoderConfig:
         family = values.get("model_type")
         if family not in FAMILIES:
             raise CheckpointError(
-                f"config.json must name one of the families {', '.join(FAMILIES)} as model_type, but says {family!r}; "
-                "sonant reads wav2vec 2.0 and its kin only."
+                f"config.json must name one of the families {', '.join(FAMILIES)} as model_type, but says "
+                f"{shown(family)}; sonant reads wav2vec 2.0 and its kin only."
             )
         if values.get("add_adapter"):
-            raise CheckpointError("Models with convolutional adapters (add_adapter) are not supported; use one without.")
-        known: dict[str, Any] = dict(_FAMILY_DEFAULTS[family])
+            raise CheckpointError(
+                "config.json must not ask for convolutions behind the encoder (add_adapter), which are not supported, "
+                "but does; use a model without."
+            )
+        known: dict[str, Any] = dict(_DEFAULTS | _FAMILY_DEFAULTS[family])
         for f in fields(cls):
             value = values.get(f.name)
             if value is not None:
                 known[f.name] = _checked(f.name, value, f.default)
-        if family == "data2vec-audio":
-            known["feat_extract_norm"] = "layer"  # transformers ignores the field there: each convolution has its norm
-        elif family != "wavlm":
-            known.pop("num_buckets", None)
-        return cls(**known)
+        return cls(**known | _FIXED[family])
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as transformers reads them back."""
@@ -161,32 +168,81 @@ class EncoderConfig:
 
 _CLASS_NAMES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM", "data2vec-audio": "Data2VecAudio"}
 
-# What transformers takes where config.json is silent, as far as it differs from the defaults above.
+_CHOICES = {
+    "model_type": FAMILIES,
+    "feat_extract_norm": ("group", "layer"),
+    "hidden_act": ACTIVATIONS,
+    "feat_extract_activation": ACTIVATIONS,
+}
+_DROPOUTS = (
+    "feat_proj_dropout",
+    "hidden_dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "final_dropout",
+    "layerdrop",
+)
+_SIZES = ("hidden_size", "num_attention_heads", "intermediate_size", "conv_dim", "conv_kernel", "conv_stride",
+          "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "conv_pos_kernel_size", "max_bucket_distance",
+          "adapter_attn_dim", "vocab_size")  # fmt: skip
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(_SIZES, (1, MAX_SIZE)),
+    "num_hidden_layers": (0, MAX_LAYERS),
+    "num_buckets": (4, MAX_SIZE),  # fewer leave no exact bucket on either side
+    "layer_norm_eps": (1e-20, 1.0),
+    **dict.fromkeys(_DROPOUTS, (0.0, 1.0)),
+}
+
+# What transformers takes where config.json is silent (it leaves out what is at its default), unless it is as above.
+_DEFAULTS: dict[str, Any] = {**dict.fromkeys(_DROPOUTS, 0.1), "feat_proj_dropout": 0.0, "vocab_size": 32}
 _FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     "wav2vec2": {},
     "hubert": {},
     "wavlm": {"num_buckets": 320, "max_bucket_distance": 800},
     "data2vec-audio": {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19},
 }
+# What a family's classes in transformers do whatever config.json says.
+_FIXED: dict[str, dict[str, Any]] = {
+    "wav2vec2": {
+        "feat_proj_layer_norm": True, "conv_pos_batch_norm": False, "conv_pos_kernel_size": None, "num_buckets": None,
+    },
+    "hubert": {"conv_pos_kernel_size": None, "num_buckets": None},
+    "wavlm": {
+        "feat_proj_layer_norm": True, "conv_pos_batch_norm": False, "conv_pos_kernel_size": None,
+        "adapter_attn_dim": None,
+    },
+    "data2vec-audio": {
+        "feat_proj_layer_norm": True, "conv_pos_batch_norm": False, "num_buckets": None, "adapter_attn_dim": None,
+        "feat_extract_norm": "layer", "do_stable_layer_norm": False,
+    },
+}  # fmt: skip
+
+
+def _refuse(name: str, expected: str, value: Any) -> NoReturn:
+    raise CheckpointError(f"{name} in config.json must be {expected}, but is {shown(value)}; mend config.json.")
 
 
 def _checked(name: str, value: Any, default: Any) -> Any:
     """A field's value in the type its default has; `CheckpointError` where it has another."""
     if isinstance(default, tuple):
-        if isinstance(value, (list, tuple)) and all(type(v) is int for v in value):  # pyright: ignore[reportUnknownVariableType]
-            return tuple(value)  # pyright: ignore[reportUnknownArgumentType]
-    elif default is None or default is MISSING:
-        if type(value) is int:
-            return value
-    elif isinstance(default, float):
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    elif type(value) is type(default):
-        return value
-    raise CheckpointError(f"{name} in config.json must be like {default!r}, but is {value!r}; mend config.json.")
+        if isinstance(value, (list, tuple)) and all(type(v) is int for v in value):
+            return tuple(value)
+        _refuse(name, "a list of whole numbers", value)
+    if isinstance(default, float):
+        if type(value) in (int, float):
+            return float(min(value, MAX_SIZE))  # a longer whole number fits no float
+        _refuse(name, "a number", value)
+    kind = int if default is None else type(default)
+    if type(value) is not kind:
+        _refuse(name, {int: "a whole number", bool: "true or false", str: "a text"}[kind], value)
+    return value
 
 
 # The published architectures, each a diff from its base.
+
+_LARGE: dict[str, Any] = {
+    "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+}  # fmt: skip
 
 
 def wav2vec2_base() -> EncoderConfig:
@@ -196,7 +252,7 @@ def wav2vec2_base() -> EncoderConfig:
 
 def wav2vec2_large() -> EncoderConfig:
     """arXiv:2006.11477, large trained on LibriSpeech: 317 M parameters."""
-    return replace(wav2vec2_base(), hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
+    return replace(wav2vec2_base(), **_LARGE)
 
 
 def wav2vec2_large_lv60() -> EncoderConfig:
@@ -259,6 +315,4 @@ def data2vec_audio_base() -> EncoderConfig:
 
 def data2vec_audio_large() -> EncoderConfig:
     """arXiv:2202.03555, large."""
-    return replace(
-        data2vec_audio_base(), hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
-    )
+    return replace(data2vec_audio_base(), **_LARGE)
