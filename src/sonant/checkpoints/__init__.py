@@ -1,12 +1,16 @@
-"""Any published checkpoint as one value: architecture, numpy weights under Hugging Face's names, vocabulary, input form.
+"""Any published checkpoint as one value: architecture, numpy weights, vocabulary, input form.
 
-Nothing here imports PyTorch, and no pickle is ever executed.
+Weights go by Hugging Face's names. Nothing here imports PyTorch, and no pickle is ever executed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+
 import numpy as np
 
 from sonant.errors import CheckpointError
@@ -54,10 +58,46 @@ class Checkpoint:
                 "its config.json belongs to another model."
             )
         with np.errstate(all="ignore"):
-            finite = bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())  # a sum may overflow; rarely needed
+            finite = np.isfinite(array.sum()) or np.isfinite(array).all()  # the sum is quick, but may overflow
         if not finite:
             raise CheckpointError(
                 f"The tensor {name} of the checkpoint {self.name} must be finite, but holds NaN or infinity; "
                 "its training diverged or the file is damaged."
             )
         return array
+
+
+def open_checkpoint(
+    source: str | PathLike[str] | None = None, *, revision: str | None = None, progress: bool = False
+) -> Checkpoint:
+    """The model in a folder of Hugging Face's layout, on its hub (`facebook/wav2vec2-base-960h`), or built in (None).
+
+    A model of the hub is downloaded once, at `revision` if given, and found in the cache from then on; `progress` shows
+    a bar on stderr. Raises `CheckpointError` where there is no such model or it cannot be read.
+    """
+    from sonant.checkpoints import hub, huggingface
+
+    if source is None:
+        return huggingface.open_folder(builtin_folder(), "built-in")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return huggingface.open_folder(path, str(source))
+    if path.exists():
+        raise CheckpointError(
+            f"A model must be a folder in Hugging Face's layout or a name of its hub, but {source} is a file; "
+            "name the folder that holds it with its config.json."
+        )
+    if not isinstance(source, str) or not hub.is_name(source):
+        raise CheckpointError(
+            "A model must be a folder or a name of Hugging Face's hub, such as facebook/wav2vec2-base-960h, "
+            f"but there is no folder {source}; check its spelling."
+        )
+    return huggingface.open_folder(hub.fetch(source, revision, progress), source)
+
+
+def builtin_folder() -> Path:
+    """The folder of the model that comes with the package."""
+    folder = Path(str(files("sonant").joinpath("builtin", "digits")))
+    if not folder.is_dir():
+        raise CheckpointError(f"The built-in model must be in {folder}, but is not; install sonant again.")
+    return folder

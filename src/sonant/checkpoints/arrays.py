@@ -19,7 +19,7 @@ from sonant.errors import CheckpointError
 from sonant.types import FloatArray
 
 # Under PyTorch's names. numpy has no bfloat16: its 16 bits are the upper half of a float32.
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
     "float64": np.dtype("<f8"),
     "float16": np.dtype("<f2"),
@@ -50,9 +50,9 @@ def map_file(path: Path) -> mmap.mmap:
     except ValueError:
         raise CheckpointError(f"{path} must hold weights, but is empty; fetch it again.") from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror or error}); check the path and its rights.") from error
+        raise CheckpointError(f"{path} cannot be read ({error.strerror or error}); check its rights.") from error
     if data[:24] == b"version https://git-lfs.":
-        raise CheckpointError(f"{path} must hold weights, but is a Git LFS pointer to them; run `git lfs pull` in its folder.")
+        raise CheckpointError(f"{path} must hold weights, but is a Git LFS pointer to them; run `git lfs pull` there.")
     return data
 
 
@@ -91,7 +91,7 @@ class StoredArray:
     def __post_init__(self) -> None:
         """Raise `ValueError` for a view that is not wholly inside its storage or would grow when it is read."""
         whole = (self.offset, *self.shape, *self.strides)
-        if any(type(n) is not int or n < 0 for n in whole) or len(self.shape) != len(self.strides):
+        if any(type(n) is not int or not 0 <= n < 1 << 48 for n in whole) or len(self.shape) != len(self.strides):
             raise ValueError("a tensor's offset, shape and strides must be counts")
         if len(self.shape) > MAX_DIMENSIONS:
             raise ValueError("a tensor has too many dimensions")
@@ -101,7 +101,7 @@ class StoredArray:
             raise ValueError("a tensor reaches beyond its storage")
 
     def read(self) -> NDArray[Any]:
-        """The numbers as they are stored (bfloat16 widened to float32); a read-only view of the file where that can be."""
+        """The numbers as they are stored (bfloat16 widened to float32), as a read-only view of the file if possible."""
         storage, dtype = self.storage, DTYPES[self.storage.dtype]
         assert storage.start >= 0, "the storage has no place yet"
         if not math.prod(self.shape):
@@ -111,6 +111,13 @@ class StoredArray:
             strides = tuple(n * dtype.itemsize for n in self.strides)
             array = np.ndarray(self.shape, dtype, storage.data, start, strides)
         return widen(array) if storage.dtype == "bfloat16" else array
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in numbers, of an array in row-major order; `ValueError` for one of too many dimensions."""
+    if len(shape) > MAX_DIMENSIONS:
+        raise ValueError("a tensor has too many dimensions")
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 def widen(bits: NDArray[np.uint16]) -> FloatArray:
@@ -133,7 +140,7 @@ class Tensors(Mapping[str, FloatArray]):
     def __getitem__(self, name: str) -> FloatArray:
         array = self.arrays[name].read()
         if array.dtype.kind == "c":
-            raise CheckpointError(f"The tensor {name} must hold real numbers, but is complex; sonant has no use for it.")
+            raise CheckpointError(f"The tensor {name} must hold real numbers, but is complex; use another model.")
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `Checkpoint.weight` reports
             return np.require(array, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
 

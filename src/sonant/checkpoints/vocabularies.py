@@ -33,6 +33,135 @@ def read_json(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
+def read_vocabulary(folder: Path, outputs: int) -> tuple[Vocabulary, str | None]:
+    """The tokens of a model with so many outputs, and its language where the vocabulary is one of several.
+
+    Raises `VocabularyError` for tokens that do not fit the outputs, are not numbered 0, 1, 2, ..., or lack a blank.
+    """
+    path = folder / "vocab.json"
+    if not path.exists():
+        raise VocabularyError(
+            f"A model with {outputs} outputs must come with a vocab.json, but {folder} has none; "
+            "copy it from where the model was trained."
+        )
+    settings = read_json(folder / "tokenizer_config.json")
+    roles: dict[str, Any] = {**_ROLES, **settings}
+    if "added_tokens_decoder" not in settings:  # transformers lets the older file speak only then
+        roles |= read_json(folder / "special_tokens_map.json")
+    names = {role: _text(roles[role]) for role in _ROLES}
+    listed, language = _of_one_language(path, read_json(path), settings.get("target_lang"))
+    index = _indices(path, listed)
+    added = _added_tokens(folder, settings)
+    taken = set(index.values())
+    for token, (i, _) in added.items():
+        if token not in index and i not in taken and i < outputs:
+            index[token] = i
+            taken.add(i)
+    for token in names.values():  # transformers numbers these on from the last token, trained or not
+        if token is not None and token not in index and len(index) < outputs:
+            index[token] = len(index)
+    if len(index) != outputs:
+        raise VocabularyError(
+            f"The model has {outputs} outputs but {path} lists {len(index)} tokens; "
+            "pass the vocabulary it was trained with."
+        )
+    missing = sorted(set(range(outputs)) - set(index.values()))
+    if missing:
+        raise VocabularyError(
+            f"{path} must number its tokens 0 to {outputs - 1}, but no token has the index {missing[0]}; "
+            "pass the vocabulary the model was trained with."
+        )
+    special = {token for token, (_, is_special) in added.items() if is_special}
+    return _vocabulary(path, index, roles, names, special), language
+
+
+def _vocabulary(
+    path: Path, index: Mapping[str, int], roles: Mapping[str, Any], names: Mapping[str, str | None], special: set[str]
+) -> Vocabulary:
+    """Put tokens that are numbered without a gap in order, and find out who does what."""
+    blank, unknown = names["pad_token"], names["unk_token"]
+    if blank is None or blank not in index:
+        raise VocabularyError(
+            f"{path} must list the pad token, which is CTC's blank, but has no {blank or 'pad token'!r}; "
+            "name the right one as pad_token in tokenizer_config.json."
+        )
+    phonemes = "Phoneme" in str(roles.get("tokenizer_class"))
+    separator = _text(roles.get("word_delimiter_token", None if phonemes else "|"))
+    silent = (special | {names["bos_token"] or "", names["eos_token"] or "", blank}) - {unknown, separator}
+    if separator is not None and roles.get("replace_word_delimiter_char") == "":  # a script without spaces
+        silent, separator = silent | {separator}, None
+    tokens = sorted(index, key=lambda token: index[token])
+    marked = special | {token for token in names.values() if token is not None}
+    if roles.get("do_lower_case") is True:  # the tokens are capitals, what is written is not
+        tokens = [token if token in marked else token.lower() for token in tokens]
+    return Vocabulary(
+        tokens=tuple(tokens),
+        blank=index[blank],
+        separator=None if separator is None else index.get(separator),
+        unknown=None if unknown is None else index.get(unknown),
+        silent=frozenset(index[token] for token in silent if token in index),
+    )
+
+
+def _of_one_language(path: Path, values: dict[str, Any], target: object) -> tuple[dict[str, Any], str | None]:
+    """MMS nests one vocabulary a language in the file: the one that the tokenizer names, and its name."""
+    if not values or not all(isinstance(value, dict) for value in values.values()):
+        return values, None
+    if target is None and len(values) == 1:
+        target = next(iter(values))
+    if not isinstance(target, str) or target not in values:
+        raise VocabularyError(
+            f"{path} lists the tokens of {len(values)} languages, but tokenizer_config.json names {target!r}; "
+            f"set its target_lang to one of them, such as {next(iter(values))}."
+        )
+    return values[target], target
+
+
+def _indices(path: Path, values: Mapping[str, Any]) -> dict[str, int]:
+    """Tokens to indices, each a count and each there once."""
+    owner: dict[int, str] = {}
+    for token, i in values.items():
+        if type(i) is not int or i < 0:
+            raise VocabularyError(f"{path} must give each token an index, but gives {token!r} {i!r}; fetch it again.")
+        if not _writable(token):
+            raise VocabularyError(f"{path} must hold Unicode texts, but {token!r} is half a character; fetch it again.")
+        if i in owner:
+            raise VocabularyError(
+                f"{path} must give each token its own index, but gives {i} to {owner[i]!r} and to {token!r}; "
+                "pass the vocabulary the model was trained with."
+            )
+        owner[i] = token
+    return dict(values)
+
+
+def _added_tokens(folder: Path, settings: Mapping[str, Any]) -> dict[str, tuple[int, bool]]:
+    """Tokens beside those of `vocab.json` (or again): their index and whether they are marks rather than text."""
+    added: dict[str, tuple[int, bool]] = {}
+    decoder = settings.get("added_tokens_decoder")
+    if isinstance(decoder, dict):
+        for i, value in cast("dict[str, Any]", decoder).items():
+            token = _text(value)
+            if token is not None and i.isdecimal() and i.isascii() and len(i) < 10:
+                added[token] = int(i), isinstance(value, dict) and cast("dict[str, Any]", value).get("special") is True
+        return added
+    for token, i in read_json(folder / "added_tokens.json").items():
+        if type(i) is int and i >= 0:
+            added[token] = i, False
+    return added
+
+
+def _text(token: object) -> str | None:
+    """A token as the files write it: a text, or an object with a `content`."""
+    if isinstance(token, dict):
+        token = cast("dict[str, Any]", token).get("content")
+    return token if isinstance(token, str) and _writable(token) else None
+
+
+def _writable(token: str) -> bool:
+    """Whether a text can be printed: JSON may hold halves of characters (lone surrogates), UTF-8 may not."""
+    return not any("\ud800" <= c <= "\udfff" for c in token)
+
+
 def token_files(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
     """The contents of the files from which transformers and `read_vocabulary` make this vocabulary, by file name."""
     tokens = vocabulary.tokens
