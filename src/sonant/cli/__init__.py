@@ -6,6 +6,10 @@ import sys
 from importlib import import_module
 from typing import Annotated
 
+import typer
+
+from sonant import __version__
+
 VERBS = {
     "transcribe": "Audio or video files to text.",
 }
@@ -14,29 +18,27 @@ VERBS = {
 
 def main() -> None:
     """Run the command line; exit code 0 done, 1 some inputs failed, 2 wrong usage."""
-    import typer
-
-    def version(wanted: bool) -> None:
-        if wanted:
-            from sonant import __version__
-
-            typer.echo(f"sonant {__version__}")
-            raise typer.Exit
-
-    def options(
-        version: Annotated[
-            bool, typer.Option("--version", help="Show the version and exit.", callback=version)
-        ] = False,
-    ) -> None:
-        """wav2vec 2.0 from raw audio to text."""
-
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-    app.callback()(options)
+    app.callback()(_options)
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     for verb, line in VERBS.items():
         run = import_module(f"sonant.cli.{verb}").run if verb == wanted else _not_asked
         app.command(verb, short_help=line)(run)
     app(prog_name="sonant")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sonant {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version)
+    ] = False,
+) -> None:
+    """wav2vec 2.0 from raw audio to text."""
 
 
 def _not_asked() -> None:
