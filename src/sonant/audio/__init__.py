@@ -1,0 +1,196 @@
+"""Any audio as mono float32 at one rate: files, bytes, file objects, standard input and arrays, read or streamed.
+
+Containers are decoded in `sonant.audio.media`, rates are changed here, by soxr. Nothing here normalises: that belongs
+to `sonant.windows`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+import numpy as np
+import soxr
+from numpy.typing import ArrayLike
+
+from sonant.audio.media import Media
+from sonant.audio.samples import HIGHEST_RATE, LOWEST_RATE, Pieces, check_form, checked, mono, reason, seconds
+from sonant.errors import AudioError, OptionError
+from sonant.types import FloatArray
+
+__all__ = ["AudioStream", "Source", "from_array", "open_audio", "read"]
+
+Source = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | ArrayLike
+"""A path (`-` is standard input), a file's bytes, a file object open for reading bytes, or samples."""
+
+
+class AudioStream:
+    """Mono float32 blocks of about one second each, once, in memory that does not grow with the length.
+
+    Iterating raises `AudioError` where the audio turns out to hold nothing, or samples that are no numbers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pieces: Pieces,
+        sample_rate: int,
+        duration: float | None,
+        warnings: list[str],
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        """What messages call the source: its path as given, or a description."""
+        self.sample_rate = sample_rate
+        """Hertz of the blocks."""
+        self.duration = duration
+        """Seconds that the source declares to last, which may be wrong; None where it does not say."""
+        self.warnings = warnings
+        """What was odd, as sentences; complete once the last block is read."""
+        self._blocks = _resampled(checked(seconds(pieces), name), sample_rate)
+        self._close = close
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        return self._blocks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the blocks and let go of the source; a file object of the caller stays open."""
+        self._blocks.close()  # PyAV crashes when a closed container is read on
+        self._close()
+
+
+def open_audio(source: Source, sample_rate: int = 16_000, *, array_rate: float | None = None) -> AudioStream:
+    """A stream of `source` at `sample_rate` hertz, its channels mixed down by their mean.
+
+    Of a container the default track is read (else the first). Stretches of its timeline without sound become silence,
+    so times are those a player shows. Samples need their `array_rate`; their form is that of `from_array`.
+    Raises `AudioError` for what cannot be opened, decoded or heard.
+    """
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        raise OptionError(
+            f"Audio is read at {LOWEST_RATE} to {HIGHEST_RATE} Hz, but {sample_rate} Hz was asked for; "
+            "pass the rate of the model, mostly 16000."
+        )
+    if isinstance(source, str | PathLike):
+        return _open_path(os.fspath(source), sample_rate)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _open_file("The audio", io.BytesIO(source), sample_rate, close=True)
+    if hasattr(source, "read"):
+        return _open_file(_name_of(cast(BinaryIO, source)), cast(BinaryIO, source), sample_rate, close=False)
+    return _open_array(cast(ArrayLike, source), array_rate, sample_rate)
+
+
+def read(source: Source, sample_rate: int = 16_000, *, array_rate: float | None = None) -> FloatArray:
+    """All of `source` as (N,), with the meaning and the errors of `open_audio`; four bytes a sample of memory."""
+    with open_audio(source, sample_rate, array_rate=array_rate) as stream:
+        return np.concatenate([np.zeros(0, np.float32), *stream])
+
+
+def from_array(samples: ArrayLike, sample_rate: float, target_rate: int = 16_000) -> FloatArray:
+    """Samples as mono float32 (N,) at `target_rate`: whatever `numpy.asarray` takes, (N,), (N, C) or (C, N).
+
+    The shorter axis is the channels (of equal ones the second). Integers are divided by their type's full scale,
+    unsigned ones centred first; floats keep their values, beyond -1 to 1 too.
+    Raises `AudioError` for other types and shapes, and for samples that are no numbers.
+    """
+    return read(samples, target_rate, array_rate=sample_rate)
+
+
+def _open_path(path: str, sample_rate: int) -> AudioStream:
+    """A regular file, or standard input: a pipe or a device opened by its name could hold us forever."""
+    if path == "-":
+        if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  # so it is under pythonw
+            raise AudioError("Standard input was asked for, but this process has none; pass a file.")
+        return _open_file("Standard input", sys.stdin.buffer, sample_rate, close=False)
+    try:
+        if (place := Path(path)).is_dir():
+            raise AudioError(f"{path} is a folder, but a file was expected; pass the files in it one by one.")
+        if place.exists() and not place.is_file():
+            raise AudioError(f"{path} is a pipe or a device, but a file was expected; pass - to read standard input.")
+        file = place.open("rb")  # the stream closes it
+    except FileNotFoundError as error:
+        if "://" in path:
+            raise AudioError(f"{path} is an address, but a file was expected; download it first.") from error
+        raise AudioError(f"{path} does not exist; check the path and the folder it starts from.") from error
+    except PermissionError as error:
+        raise AudioError(f"{path} may not be read by this user; change its permissions or copy it.") from error
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{path} cannot be opened ({reason(error)}); check the path.") from error
+    return _open_file(path, file, sample_rate, close=True)
+
+
+def _open_file(name: str, file: BinaryIO, sample_rate: int, *, close: bool) -> AudioStream:
+    try:
+        media = Media(name, file, file.close if close else lambda: None)
+    except BaseException:
+        if close:
+            file.close()
+        raise
+    return AudioStream(name, media.pieces(), sample_rate, media.duration, media.warnings, media.close)
+
+
+def _open_array(samples: ArrayLike, array_rate: float | None, sample_rate: int) -> AudioStream:
+    try:
+        array = np.asarray(samples)
+    except Exception as error:  # whatever a foreign __array__ raises: tensors on a GPU, ragged lists
+        raise AudioError(f"Samples that numpy can take were expected, but it says: {reason(error)}.") from error
+    if array.dtype.kind not in "fiu":
+        raise AudioError(
+            "A path, bytes, a file object or samples as integers or floats were expected, "
+            f"but {type(samples).__name__} of {array.dtype} came; convert it first."
+        )
+    if array.ndim not in (1, 2):
+        raise AudioError(f"Samples of shape (N,) or (N, channels) were expected, but {array.shape} came; reshape them.")
+    if array.size == 0:
+        raise AudioError(f"Samples were expected, but the array of shape {array.shape} is empty; pass one with sound.")
+    if array_rate is None or array_rate != int(array_rate):
+        raise AudioError(f"Samples need the whole number of hertz they were recorded at, but {array_rate} came.")
+    rate = int(array_rate)
+    channels = array[None] if array.ndim == 1 else array if array.shape[0] < array.shape[1] else array.T
+    check_form("The array", rate, len(channels))
+    if array.dtype.kind == "i" and array.itemsize == 8 and 0 < max(abs(int(array.min())), int(array.max())) < 2**31:
+        # lists of int come as int64: at its full scale they would be silence
+        raise AudioError(
+            "64-bit integers are taken at a full scale of 2**63, but these stay below 2**31; "
+            "convert them to the type they were recorded in, mostly with astype('int16')."
+        )
+    length = channels.shape[1]
+    pieces = ((rate, mono(list(channels[:, start : start + rate]))) for start in range(0, length, rate))
+    return AudioStream("The array", pieces, sample_rate, length / rate, [])
+
+
+def _resampled(pieces: Pieces, sample_rate: int) -> Generator[FloatArray]:
+    """Blocks at `sample_rate`, equal to soxr's in one piece wherever they are cut."""
+    resampler: soxr.ResampleStream | None = None
+    last_rate = sample_rate
+    nothing = np.zeros(0, np.float32)
+    for rate, piece in pieces:
+        if rate != last_rate:
+            if resampler is not None:
+                yield resampler.resample_chunk(nothing, last=True)
+            resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+            last_rate = rate
+        block = piece if resampler is None else resampler.resample_chunk(piece)
+        if len(block):
+            yield block
+    if resampler is not None and len(block := resampler.resample_chunk(nothing, last=True)):
+        yield block
+
+
+def _name_of(file: BinaryIO) -> str:
+    name = getattr(file, "name", None)
+    return name if isinstance(name, str) else "The audio"

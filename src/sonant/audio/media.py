@@ -1,0 +1,319 @@
+"""The sound of one media file, decoded by FFmpeg through PyAV: the only user of `av`.
+
+FFmpeg only ever sees a file object of ours, and every door it has to other files and to the network is shut, so that
+a playlist or a session description cannot make it open what it names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonant.audio.samples import Pieces, check_form, mono, reason
+from sonant.errors import AudioError
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream as Track
+    from av.container import InputContainer
+
+# N samples
+
+SHORTEST_GAP, LONGEST_GAP = 0.2, 3600.0
+"""Seconds without sound in a file's timeline that are read as silence; less is jitter, more a broken clock."""
+SHORTFALL = 1.0
+"""Seconds that a file may end before its declared end unnoticed."""
+
+# These demuxers read other files, listen to the network or take devices.
+_REDIRECTORS = frozenset(
+    [
+        *("hls", "applehttp", "concat", "concatf", "dash", "webm_dash_manifest", "imf", "sdp", "rtsp", "rtp", "sap"),
+        *("image2", "vobsub", "lavfi", "alsa", "fbdev", "kmsgrab", "oss", "pulse", "sndio", "video4linux2", "v4l2"),
+        *("x11grab", "avfoundation", "dshow", "gdigrab", "vfwcap", "jack", "openal", "decklink", "iec61883"),
+    ]
+)
+# Of these the header says how long they are; of the others FFmpeg reckons it from what there is.
+_DECLARING = frozenset(["aiff", "asf", "caf", "flac", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "w64"])
+_FRAME_TYPES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+
+
+class Media:
+    """The sound of one container: mono pieces in the order of its timeline, and what was odd about it."""
+
+    def __init__(self, name: str, file: BinaryIO, close: Callable[[], None]) -> None:
+        self.warnings: list[str] = []
+        self._name = name
+        self._close_file = close
+        self._reader = Reader(name, file)
+        self._damaged = 0
+        self._broken = False
+        self._container = self._opened()
+        try:
+            self._track = self._chosen()
+        except BaseException:
+            self._container.close()
+            raise
+        self.duration, self._promised = self._lengths()
+
+    def _opened(self) -> InputContainer:
+        import av  # takes 90 ms: not for those who pass arrays
+        from av.error import FFmpegError
+
+        formats = ",".join(sorted(av.formats_available - _REDIRECTORS))
+        try:
+            container = av.open(
+                self._reader,
+                "r",
+                metadata_errors="replace",
+                container_options={"format_whitelist": formats, "protocol_whitelist": "none"},
+                io_open=_refuse,
+            )
+        except (FFmpegError, OSError, ValueError, RuntimeError, MemoryError) as error:
+            self._reader.check()
+            raise AudioError(f"{self._name} {_unreadable(self._reader)}.") from error
+        self._reader.check()
+        return container
+
+    def _chosen(self) -> Track:
+        from av.stream import Discard, Disposition
+
+        streams = self._container.streams
+        if not streams.audio:
+            what = "only video" if streams.video else "nothing that can be heard"
+            raise AudioError(f"{self._name} holds no sound, {what}; pass the file that has the sound.")
+        track = next((t for t in streams.audio if t.disposition & Disposition.default), streams.audio[0])
+        for stream in streams:
+            if stream.index != track.index:
+                stream.discard = Discard.all
+        context = track.codec_context
+        if context is None:  # pyright: ignore[reportUnnecessaryComparison]  # so it is for unknown codecs
+            raise AudioError(
+                f"{self._name} holds sound in a codec that cannot be decoded here, or is copy-protected; "
+                "convert it to WAV or FLAC."
+            )
+        if context.sample_rate:  # some containers leave it to the first frame
+            check_form(self._name, context.sample_rate, context.layout.nb_channels)
+        return track
+
+    def _lengths(self) -> tuple[float | None, float | None]:
+        """Seconds the file may last, for a progress bar; and those its header says that the sound lasts."""
+        container, track = self._container, self._track
+        own = float(track.duration * track.time_base) if track.duration and track.time_base else 0.0
+        if own > 0 and track.start_time and track.time_base and container.start_time is not None:
+            own += max(0.0, float(track.start_time * track.time_base) - container.start_time / 1e6)
+        duration = own if own > 0 else (container.duration or 0) / 1e6
+        if duration <= 0:
+            return None, None
+        promised = duration if container.format.name in _DECLARING else None
+        if container.format.name in ("wav", "mp3") and (cut := self._reader.cut_to()) < 1:
+            # of a WAV FFmpeg reckons the length anew, of an MP3 it believes the first frame
+            promised = duration / cut if container.format.name == "wav" else duration
+        alone = own > 0 or len(container.streams) == 1
+        return duration, promised if alone else None
+
+    def pieces(self) -> Pieces:
+        """Sample rate and mono samples; gaps in the timeline as silence."""
+        start = self._container.start_time
+        origin = None if start is None else start / 1e6
+        clock = heard = silent = 0.0
+        try:
+            for frame in self._frames():
+                rate = frame.sample_rate
+                check_form(self._name, rate, frame.layout.nb_channels)
+                if frame.time is not None:
+                    origin = frame.time if origin is None else origin
+                    gap = frame.time - origin - clock
+                    if SHORTEST_GAP < gap <= LONGEST_GAP:
+                        yield from _silence(round(gap * rate), rate)
+                        clock += gap
+                        silent += gap if heard else 0.0
+                    elif abs(gap) > SHORTEST_GAP:  # another stream was chained on, or the clock jumped
+                        origin = frame.time - clock
+                samples = mono(_channels(frame))
+                clock += len(samples) / rate
+                heard += len(samples) / rate
+                yield rate, samples
+            self._conclude(clock, heard, silent)
+        finally:
+            self.close()
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        """All frames that can be decoded; damaged packets are counted and skipped."""
+        from av.error import FFmpegError
+
+        packets = self._container.demux(self._track)
+        while not self._broken:
+            try:
+                packet = next(packets, None)
+            except IndexError:  # PyAV, after the end of our track, over tracks that came up in the midst
+                return
+            except FFmpegError:
+                self._broken = True
+                packet = None
+            self._reader.check()
+            try:
+                if packet is not None:
+                    frames = cast("list[AudioFrame]", packet.decode())
+                elif self._broken:
+                    frames = self._track.decode(None)  # what the decoder still holds
+                else:
+                    return
+            except FFmpegError:
+                self._damaged += 1
+                continue
+            yield from (frame for frame in frames if frame.samples)
+
+    def _conclude(self, clock: float, heard: float, silent: float) -> None:
+        if not heard and (self._damaged or self._broken):
+            why = (
+                _unreadable(self._reader)
+                if self._reader.is_piped_mp4()
+                else (
+                    "holds sound, but none of it could be decoded, as it is damaged or copy-protected; convert it again"
+                )
+            )
+            raise AudioError(f"{self._name} {why}.")
+        if not heard:
+            raise AudioError(f"{self._name} holds no samples, but sound was expected; record or copy it again.")
+        if self._damaged:
+            packets = "1 damaged packet was" if self._damaged == 1 else f"{self._damaged} damaged packets were"
+            self.warnings.append(f"{self._name}: {packets} skipped; words near them may be wrong.")
+        if self._broken:
+            self.warnings.append(
+                f"{self._name}: the file could not be read beyond {clock:.1f} s, where it is damaged or changes "
+                "its form; convert it to WAV to have the rest."
+            )
+        if silent:
+            self.warnings.append(f"{self._name}: {silent:.1f} s without sound inside the file were read as silence.")
+        if self._promised is not None and clock + SHORTFALL < self._promised:
+            self.warnings.append(
+                f"{self._name}: the sound ends at {clock:.1f} s, but the file declares {self._promised:.1f} s; "
+                "it may be truncated."
+            )
+
+    def close(self) -> None:
+        self._container.close()
+        self._close_file()
+
+
+class Reader:
+    """The file object that FFmpeg sees: it keeps what went wrong for us, as exceptions do not pass through C."""
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self.name = "audio" + PurePath(name).suffix  # helps to guess the format, and names nothing that could be opened
+        self._file = file
+        self._name = name
+        self._error: BaseException | None = None
+        self._seekable = hasattr(file, "seek") and (not hasattr(file, "seekable") or file.seekable())
+        self._pending = b""
+        if self._seekable:
+            file.seek(0)
+        self.head = self.read(64)
+        self.check()
+        if not self.head:
+            raise AudioError(f"{name} is empty, but sound was expected; record or copy it again.")
+        if self._seekable:
+            file.seek(0)
+        else:
+            self._pending = self.head
+
+    def seekable(self) -> bool:
+        return self._seekable
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; none at the end, and after an error, which `check` raises."""
+        if self._pending:
+            data, self._pending = self._pending[:size], self._pending[size:]
+            return data
+        try:
+            data = self._file.read(size)
+        except BaseException as error:  # noqa: BLE001  # Ctrl-C too
+            self._error = error
+            return b""
+        if not isinstance(data, bytes) or len(data) > size:  # PyAV would copy past the end of its buffer
+            self._error = TypeError(f"{type(data).__name__} of {len(data or ())} for {size} bytes")
+            return b""
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # before the beginning: a broken file asks for that
+            return -1
+        except BaseException as error:  # noqa: BLE001
+            self._error = error
+            return -1
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def is_piped_mp4(self) -> bool:
+        """An MP4 may have its index at the end, where a pipe cannot go first."""
+        return self.head[4:8] == b"ftyp" and not self._seekable
+
+    def cut_to(self) -> float:
+        """The share that is there of the bytes that the header of a WAV or the first frame of an MP3 counts."""
+        if not self._seekable:
+            return 1.0
+        position = self._file.tell()
+        size = self._file.seek(0, 2)
+        counted = 0
+        if self.head[:4] == b"RIFF":
+            counted = 8 + int.from_bytes(self.head[4:8], "little")
+        else:
+            tag = 0
+            if self.head[:3] == b"ID3":  # its length has seven bits a byte
+                tag = 10 + sum(byte << shift for byte, shift in zip(self.head[6:10], (21, 14, 7, 0), strict=True))
+            self._file.seek(tag)
+            found = re.search(b"(?:Xing|Info)\\0\\0\\0[\\3\\7\\x0b\\x0f]....(....)", self.read(512), re.DOTALL)
+            counted = tag + int.from_bytes(found[1], "big") if found else 0
+        self._file.seek(position)
+        return size / counted if size < counted < 0x7FFF0000 else 1.0  # who writes to a pipe counts what fits
+
+    def check(self) -> None:
+        """Raise what went wrong while FFmpeg was reading."""
+        error = self._error
+        if isinstance(error, TypeError):
+            raise AudioError(
+                f"{self._name} must give bytes, at most as many as it is asked for, but gave {error}; "
+                "open it in binary mode ('rb')."
+            ) from error
+        if isinstance(error, OSError | ValueError):
+            raise AudioError(f"{self._name} could not be read ({reason(error)}); copy it to a local disk.") from error
+        if error is not None:
+            raise error
+
+
+def _refuse(url: str, *_: object) -> Any:
+    raise PermissionError(url)
+
+
+def _unreadable(reader: Reader) -> str:
+    head = reader.head
+    if head.lstrip(b"\xef\xbb\xbf").startswith((b"#EXTM3U", b"ffconcat")):
+        return "is a playlist, which is not followed; pass the files it names"
+    if reader.is_piped_mp4():
+        return "is an MP4 that cannot be read from a pipe; save it to a file first"
+    if head[4:8] == b"ftyp":
+        return "is an MP4 whose index is missing or damaged, as if its copy was cut short; copy it again"
+    return "is not audio or video that can be read here, or it is damaged; check it with a player or convert it to WAV"
+
+
+def _channels(frame: AudioFrame) -> list[NDArray[Any]]:
+    """Each channel (N,) as the codec gives it, a view of the frame."""
+    count = frame.layout.nb_channels
+    dtype = _FRAME_TYPES[frame.format.name.removesuffix("p")]
+    planes = cast("tuple[memoryview, ...]", frame.planes)
+    if frame.format.is_planar:  # frame.to_ndarray() takes what lies behind the eighth plane for a ninth
+        return [np.frombuffer(plane, dtype, frame.samples) for plane in planes[:count]]
+    return list(np.frombuffer(planes[0], dtype, frame.samples * count).reshape(-1, count).T)
+
+
+def _silence(num_samples: int, rate: int) -> Pieces:
+    for start in range(0, num_samples, rate):
+        yield rate, np.zeros(min(rate, num_samples - start), np.float32)
