@@ -141,7 +141,7 @@ class Tensors(Mapping[str, FloatArray]):
         array = self.arrays[name].read()
         if array.dtype.kind == "c":
             raise CheckpointError(f"The tensor {name} must hold real numbers, but is complex; use another model.")
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which `Checkpoint.weight` reports
+        with np.errstate(all="ignore"):  # what float32 cannot hold becomes infinite, which `Checkpoint.weight` reports
             return np.require(array, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
 
     def __contains__(self, name: object) -> bool:
