@@ -123,25 +123,42 @@ class FeatureProjection(nn.Module):
         return self.dropout(self.projection(x)), x
 
 
+class GroupedConv(nn.Conv1d):
+    """A grouped convolution that frames keep their length in, and that stays float32 on CPUs where groups are narrow."""
+
+    def __init__(self, config: EncoderConfig, kernel: int) -> None:
+        width, groups = config.hidden_size, config.num_conv_pos_embedding_groups
+        super().__init__(width, width, kernel, padding=kernel // 2, groups=groups)
+        # oneDNN 3.12 with AMX computes nonsense, forward and backward, for under 16 bfloat16 channels a group
+        self.fragile = width // groups < 16
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D, T) to the same."""
+        num_frames = x.shape[-1]
+        if self.fragile and x.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):
+                x = super().forward(x.float())
+        else:
+            x = super().forward(x)
+        return x[..., :num_frames]  # an even kernel yields one frame too many
+
+
 class PositionalConv(nn.Module):
     """One wide grouped convolution whose output, added to its input, tells the transformer where it is."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        width, kernel = config.hidden_size, config.num_conv_pos_embeddings
-        conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=config.num_conv_pos_embedding_groups)
-        self.batch_norm = nn.BatchNorm1d(width) if config.conv_pos_batch_norm else None
+        conv = GroupedConv(config, config.num_conv_pos_embeddings)
+        self.batch_norm = nn.BatchNorm1d(config.hidden_size) if config.conv_pos_batch_norm else None
         self.conv = conv if config.conv_pos_batch_norm else weight_norm(conv, dim=2)
         self.activation = ACTIVATIONS[config.feat_extract_activation]
 
     def forward(self, x: Tensor, real: Tensor) -> Tensor:
         """(B, T, D), zero in padding, and the mask of real frames (B, T, 1) to (B, T, D)."""
-        num_frames = x.shape[1]
         x = x.transpose(1, 2)
         if self.batch_norm is not None:
             x = self.batch_norm(x) * real.transpose(1, 2)  # the norm's bias would leak in from padding
-        x = self.conv(x)[..., :num_frames]  # an even kernel yields one frame too many
-        return self.activation(x).transpose(1, 2)
+        return self.activation(self.conv(x)).transpose(1, 2)
 
 
 class PositionalConvLayer(nn.Module):
@@ -149,13 +166,12 @@ class PositionalConvLayer(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        width, kernel = config.hidden_size, config.pos_kernel
-        self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=config.num_conv_pos_embedding_groups)
+        self.conv = GroupedConv(config, config.pos_kernel)
         self.activation = ACTIVATIONS[config.feat_extract_activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) to the same."""
-        y = self.conv(x.transpose(1, 2))[..., : x.shape[1]].transpose(1, 2)
+        y = self.conv(x.transpose(1, 2)).transpose(1, 2)
         return self.activation(F.layer_norm(y, y.shape[-1:]))
 
 
@@ -326,7 +342,7 @@ class Transformer(nn.Module):
             return None
         distance = torch.arange(1 - num_frames, num_frames, device=device)
         buckets = distance_buckets(distance, self.config.num_buckets, self.config.max_bucket_distance)
-        by_distance = self.layers[0].attention.rel_attn_embed(buckets).T  # (H, 2 T - 1)
+        by_distance = self.get_submodule("layers.0.attention.rel_attn_embed")(buckets).T  # (H, 2 T - 1)
         return by_distance.unfold(1, num_frames, 1).flip(1)  # query i sees the distances from -i on
 
 
@@ -360,17 +376,16 @@ class Encoder(nn.Module):
         `config.receptive_field` samples long. Keep `lengths` on the host: looking at them there waits for no GPU.
         """
         padded = lengths is not None and bool((lengths < waveforms.shape[1]).any())
-        if lengths is None:
-            lengths = torch.full(waveforms.shape[:1], waveforms.shape[1])
-        lengths = lengths.to(waveforms.device)
+        real = torch.full(waveforms.shape[:1], waveforms.shape[1]) if lengths is None else lengths
+        real = real.to(waveforms.device)
         if padded:
-            waveforms = waveforms.masked_fill(~frame_mask(lengths, waveforms.shape[1]), 0)  # there may be NaN
-        features, lengths = self.feature_extractor(waveforms, lengths)
+            waveforms = waveforms.masked_fill(~frame_mask(real, waveforms.shape[1]), 0)  # there may be NaN
+        features, real = self.feature_extractor(waveforms, real)
         x, features = self.feature_projection(features)
         if mask is not None:
             x = torch.where(mask[..., None], self.masked_spec_embed.to(x.dtype), x)
-        last, states = self.encoder(x, lengths, padded, all_states)
-        return Encoded(last, lengths, states, features)
+        last, states = self.encoder(x, real, padded, all_states)
+        return Encoded(last, real, states, features)
 
 
 def frames_after(lengths: Tensor, kernel: int, stride: int) -> Tensor:

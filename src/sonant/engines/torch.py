@@ -1,0 +1,188 @@
+"""The engine for GPUs, and for CPUs where it is asked for: the PyTorch encoder in inference mode."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from sonant.checkpoints import Checkpoint
+from sonant.engines import Precision
+from sonant.errors import CheckpointError, EngineError, OptionError
+from sonant.model.encoder import Encoder, GroupedConv, TimeNormConvLayer
+from sonant.model.heads import CtcModel, load_weights
+from sonant.types import FloatArray
+
+BATCH_BYTES = 2 << 30
+"""What the first convolution of a batch may take of a GPU; it takes the most."""
+
+
+class TorchEngine:
+    """A checkpoint in PyTorch; see `sonant.engines.Engine` for what its methods promise.
+
+    `device` is `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:N` or `mps`; `precision` is `fp32`, `bf16`, or
+    `auto` (bf16 where the processor has it); `threads` sets those of the whole process. Raises `EngineError` for a
+    device or precision that this machine lacks, `CheckpointError` for weights that do not fit.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "auto",
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            if threads < 1:
+                raise OptionError(f"The number of threads must be at least 1, but is {threads}; leave it out for all.")
+            torch.set_num_threads(threads)
+        self.checkpoint = checkpoint
+        self.config = checkpoint.config
+        self.device = find_device(device)
+        self.precision: Precision = find_precision(precision, self.device)
+        with torch.device("meta"):
+            model = Encoder(self.config) if checkpoint.vocabulary is None else CtcModel(self.config)
+        with self._computing():
+            load_weights(model, checkpoint, self.device)
+            if self.precision == "bf16":
+                narrow(model)
+        model.eval()
+        self._encoder = model if isinstance(model, Encoder) else model.backbone
+        self._head = None if isinstance(model, Encoder) else model.lm_head
+
+    def emit(self, waveforms: Sequence[FloatArray]) -> list[FloatArray]:
+        """Log-probabilities (T, V) of each waveform, in the order given; on GPUs in batches of like lengths.
+
+        A waveform shorter than one frame gives none. Raises `CheckpointError` for a model without a CTC head, and
+        `EngineError` where memory does not suffice.
+        """
+        if self._head is None or self.checkpoint.vocabulary is None:
+            raise CheckpointError(
+                f"{self.checkpoint.name} was only pre-trained and has no CTC head, so it cannot write text; "
+                "fine-tune it, or pass a model that was."
+            )
+        emitted = [np.zeros((0, len(self.checkpoint.vocabulary)), np.float32)] * len(waveforms)
+        for rows in self._batches(waveforms):
+            with self._computing():
+                encoded = self._encoder(*self._batch([waveforms[i] for i in rows]))
+                log_probs = F.log_softmax(self._head(encoded.last).float(), -1).cpu().numpy()
+            for i, row in zip(rows, log_probs, strict=True):
+                emitted[i] = row[: self.config.num_frames(len(waveforms[i]))].copy()
+        return emitted
+
+    def states(self, waveform: FloatArray, layers: Sequence[int] | None = None) -> list[FloatArray]:
+        """States (T, D) of the layers asked for (all, where None): 0 enters the first layer, i is layer i's output."""
+        count = self.config.num_hidden_layers + 1
+        wanted = range(count) if layers is None else layers
+        for layer in wanted:
+            if not 0 <= layer < count:
+                raise OptionError(f"A layer of {self.checkpoint.name} must be from 0 to {count - 1}, but is {layer}.")
+        if not self.config.num_frames(len(waveform)):
+            return [np.zeros((0, self.config.hidden_size), np.float32) for _ in wanted]
+        with self._computing():
+            states = self._encoder(*self._batch([waveform]), all_states=True).states
+            return [states[layer][0].float().cpu().numpy() for layer in wanted]
+
+    def _batches(self, waveforms: Sequence[FloatArray]) -> Iterator[list[int]]:
+        """Indices of waveforms to compute together, longest first; each alone on a CPU, where batches are slower."""
+        heard = [i for i, waveform in enumerate(waveforms) if self.config.num_frames(len(waveform))]
+        bytes_per_sample = 3 * 4 * self.config.conv_dim[0] / self.config.conv_stride[0]  # output, norm, activation
+        most = 0.0 if self.device == "cpu" else BATCH_BYTES / bytes_per_sample
+        batch: list[int] = []
+        for i in sorted(heard, key=lambda i: -len(waveforms[i])):
+            if batch and (len(batch) + 1) * len(waveforms[batch[0]]) > most:
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
+
+    def _batch(self, waveforms: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
+        """Samples padded to one length (B, N) on the device, and their lengths (B,) on the host."""
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        padded = torch.zeros(len(waveforms), int(lengths.max()))
+        for row, waveform in zip(padded.numpy(), waveforms, strict=True):
+            row[: len(waveform)] = waveform
+        return padded.to(self.device), lengths
+
+    @contextmanager
+    def _computing(self) -> Generator[None]:
+        """Inference in the engine's precision; running out of memory becomes an `EngineError`."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.precision == "bf16":
+                stack.enter_context(torch.autocast(self.device.split(":")[0], torch.bfloat16))
+            elif self.device.startswith("cuda"):
+                stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            try:
+                yield
+            except (RuntimeError, MemoryError) as error:
+                if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "memory" not in str(error):
+                    raise
+                raise EngineError(
+                    f"{self.checkpoint.name} needs more memory than {self.device} has free; "
+                    "take shorter windows, bf16 or another device, or close other programs."
+                ) from error
+
+
+def find_device(name: str) -> str:
+    """The device a name stands for: `cpu`, `cuda:0`, `mps`; `EngineError` where it is not to be had."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda:0" if gpus else "mps" if has_mps else "cpu"
+    kind, _, number = name.partition(":")
+    if kind == "cuda" and (number.isdecimal() or name == "cuda"):
+        if int(number or 0) < gpus:
+            return f"cuda:{int(number or 0)}"
+        raise EngineError(
+            f"The device {name} was asked for, but PyTorch finds {gpus} CUDA devices here; "
+            "check the driver and that PyTorch was built for CUDA, or take the device cpu."
+        )
+    if name == "mps" and not has_mps:
+        raise EngineError(
+            "The device mps was asked for, but PyTorch finds no Apple GPU that it can use here; take the device cpu."
+        )
+    if name not in ("cpu", "mps"):
+        raise EngineError(f"A device must be auto, cpu, cuda, cuda:N or mps, but is {name!r}; choose one of these.")
+    return name
+
+
+def find_precision(name: str, device: str) -> Precision:
+    """The precision a name stands for on a device; `EngineError` where it is not to be had."""
+    if name not in ("auto", "fp32", "bf16"):
+        raise EngineError(f"A precision must be auto, fp32 or bf16, but is {name!r}; choose one of these.")
+    if name == "bf16" and device == "mps":
+        raise EngineError("The precision bf16 was asked for, but the torch engine has only fp32 on mps; take fp32.")
+    if name == "auto":
+        return "bf16" if has_bf16(device) else "fp32"
+    return "bf16" if name == "bf16" else "fp32"
+
+
+def has_bf16(device: str) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32."""
+    if device == "cpu":
+        if not hasattr(torch.cpu, "get_capabilities"):  # older ones do not say
+            return False
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def narrow(model: nn.Module) -> None:
+    """Keep the weights that autocast would narrow at every call as bfloat16; norms and statistics stay float32."""
+    exact = {layer.conv for layer in model.modules() if isinstance(layer, TimeNormConvLayer)}
+    exact |= {module for module in model.modules() if isinstance(module, GroupedConv) and module.fragile}
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")  # weight norm: divides in float32, then narrows
+        if isinstance(module, nn.Linear | nn.Conv1d) and module not in exact:
+            module.to(torch.bfloat16)
