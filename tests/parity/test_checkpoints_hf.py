@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from parity.tiny import LARGE, TINY, VARIANTS, checkpoint_of, random_model, random_waveform
 
+from parity.tiny import LARGE, TINY, VARIANTS, checkpoint_of, random_model, random_waveform
 from sonant.checkpoints import Checkpoint, open_checkpoint
 from sonant.checkpoints.huggingface import save_checkpoint
 from sonant.model.config import EncoderConfig
@@ -96,7 +96,7 @@ def test_a_pre_trained_model_opens_without_a_head(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("shard", ["1GB", "20KB"])
-def test_any_stored_type_and_any_number_of_files_open_as_float32(dtype: torch.dtype, shard: str, tmp_path: Path) -> None:
+def test_any_stored_type_in_one_file_or_more_opens_as_float32(dtype: torch.dtype, shard: str, tmp_path: Path) -> None:
     reference = theirs(TINY).to(dtype)
     reference.save_pretrained(tmp_path, max_shard_size=shard)
     assert (tmp_path / "model.safetensors.index.json").exists() == (shard == "20KB")
