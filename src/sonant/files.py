@@ -1,0 +1,58 @@
+"""Results on disk: they appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from os import PathLike
+from pathlib import Path
+
+from sonant.errors import OutputError
+
+
+def write_text(path: str | PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8 to `path` in one step; whoever reads it sees the old file or the new one.
+
+    A file that is replaced keeps its permissions, a link keeps pointing to it. What UTF-8 cannot hold (halves of
+    characters, from odd file names) is written as an escape. Raises `OutputError` and leaves nothing behind.
+    """
+    try:
+        place = Path(path).resolve()
+        mode = _replaceable(path, place)
+        partial = place.with_name(f".sonant-{secrets.token_hex(8)}.tmp")  # a rename is one step within a folder only
+        try:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+                file.write(text.encode(errors="backslashreplace"))
+                file.flush()
+                os.fsync(file.fileno())  # a full disk may say so only now
+            if mode is not None:
+                partial.chmod(mode)
+            partial.replace(place)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OutputError:
+        raise
+    except FileNotFoundError as error:
+        raise OutputError(f"{path} cannot be written, because its folder does not exist; create that first.") from error
+    except PermissionError as error:
+        raise OutputError(f"{path} may not be written by this user; choose another place.") from error
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a circle of links
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"{path} could not be written ({reason}); choose another place, or make room.") from error
+
+
+def _replaceable(path: str | PathLike[str], place: Path) -> int | None:
+    """The permissions of the file at `place`, None where there is none."""
+    try:
+        mode = place.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path} is a folder, but a file to write was expected; add a file's name.")
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"{path} is a device or a pipe, but a file to write was expected; choose another name.")
+    if not os.access(place, os.W_OK):
+        raise PermissionError
+    return stat.S_IMODE(mode)

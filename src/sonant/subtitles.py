@@ -1,0 +1,161 @@
+"""Transcripts as files: JSON, which holds all of a transcript and is read again, and plain text.
+
+The JSON of a transcript, its keys always all there and in this order; times are seconds with three decimals,
+confidences have four:
+
+    {"text": "two words", "duration": 1.5, "language": "en", "source": "talk.mp3", "model": "...",
+     "settings": {"engine": "openvino", ...}, "warnings": ["..."], "space": " ",
+     "segments": [{"start": 0.1, "end": 1.2, "text": "two words", "words": [
+        {"text": "two", "start": 0.1, "end": 0.5, "confidence": 0.9876, "letters": [
+            {"text": "t", "start": 0.1, "end": 0.14, "confidence": 0.9912}, ...]}, ...]}]}
+
+`language` and `source` may be null; `space` stands between words, and is empty for scripts that write none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from sonant.errors import OptionError
+from sonant.files import write_text
+from sonant.types import Letter, Segment, Transcript, Word
+
+
+def to_text(transcript: Transcript) -> str:
+    """The words, a line a segment."""
+    return "".join(f"{segment.text}\n" for segment in transcript.segments)
+
+
+def to_json(transcript: Transcript, *, indent: int | None = 1) -> str:
+    """All of the transcript, in the layout above; on one line where `indent` is None."""
+    tree = {
+        "text": transcript.text,
+        "duration": _time(transcript.duration),
+        "language": transcript.language,
+        "source": transcript.source,
+        "model": transcript.model,
+        "settings": dict(transcript.settings),
+        "warnings": list(transcript.warnings),
+        "space": transcript.segments[0].space if transcript.segments else " ",
+        "segments": [
+            {
+                "start": _time(segment.start),
+                "end": _time(segment.end),
+                "text": segment.text,
+                "words": [
+                    {**_heard(word), "letters": [_heard(letter) for letter in word.letters]} for word in segment.words
+                ],
+            }
+            for segment in transcript.segments
+        ],
+    }
+    return json.dumps(tree, indent=indent, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
+def from_json(text: str) -> Transcript:
+    """The transcript that `to_json` wrote; unknown keys are passed over.
+
+    Raises `OptionError` for anything else, with the place where it differs.
+    """
+    try:
+        tree = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise OptionError(
+            f"A transcript as JSON was expected, but this is none ({error}); pass what was saved."
+        ) from error
+    space = _get(tree, "space", str, "the transcript")
+    return Transcript(
+        segments=tuple(_segment(node, space) for node in _nodes(tree, "segments", "the transcript")),
+        duration=_number(tree, "duration", "the transcript"),
+        language=_get(tree, "language", str | None, "the transcript"),
+        source=_get(tree, "source", str | None, "the transcript"),
+        model=_get(tree, "model", str, "the transcript"),
+        settings=_get(tree, "settings", dict, "the transcript"),
+        warnings=tuple(_checked(node, str, "a warning") for node in _nodes(tree, "warnings", "the transcript")),
+    )
+
+
+FORMATS: Mapping[str, Callable[[Transcript], str]] = {".json": to_json, ".txt": to_text}
+"""What writes a transcript, by the suffix of its file."""
+
+
+def save(transcript: Transcript, path: str | PathLike[str]) -> None:
+    """Write to `path` in the format its suffix names, whole or not at all.
+
+    Raises `OptionError` for an unknown suffix and `OutputError` where it cannot be written.
+    """
+    write = FORMATS.get(Path(path).suffix.lower())
+    if write is None:
+        raise OptionError(
+            f"A transcript is saved under a name that ends in {' or '.join(FORMATS)}, but {path} was given; rename it."
+        )
+    write_text(path, write(transcript))
+
+
+def _time(seconds: float) -> float:
+    return round(float(seconds), 3)
+
+
+def _heard(part: Word | Letter) -> dict[str, Any]:
+    return {
+        "text": part.text,
+        "start": _time(part.start),
+        "end": _time(part.end),
+        "confidence": round(float(part.confidence), 4),
+    }
+
+
+def _segment(node: object, space: str) -> Segment:
+    words = tuple(_word(child) for child in _nodes(node, "words", "a segment"))
+    if not words:
+        raise OptionError("A segment of a transcript must have words, but one has none; pass what was saved.")
+    return Segment(words, space)
+
+
+def _word(node: object) -> Word:
+    letters = tuple(Letter(*_parts(child, "a letter")) for child in _nodes(node, "letters", "a word"))
+    return Word(*_parts(node, "a word"), letters)
+
+
+def _parts(node: object, where: str) -> tuple[str, float, float, float]:
+    start, end, confidence = (_number(node, key, where) for key in ("start", "end", "confidence"))
+    return _get(node, "text", str, where), start, end, confidence
+
+
+def _nodes(node: object, key: str, where: str) -> list[object]:
+    return _get(node, key, list, where)
+
+
+def _number(node: object, key: str, where: str) -> float:
+    value = _get(node, key, int | float, where)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise OptionError(f"{key!r} of {where} must be a number, but one is not; pass what was saved.")
+    return number
+
+
+def _get(node: object, key: str, kind: Any, where: str) -> Any:
+    if not isinstance(node, dict) or key not in node:
+        raise OptionError(f"A transcript as JSON must have {key!r} in {where}, but it is missing; pass what was saved.")
+    return _checked(cast("dict[str, object]", node)[key], kind, f"{key!r} of {where}")
+
+
+def _checked(value: object, kind: Any, what: str) -> Any:
+    if not isinstance(value, kind):
+        name = getattr(kind, "__name__", str(kind))
+        raise OptionError(
+            f"A transcript as JSON must have {what} as {name}, but it is {type(value).__name__}; pass what was saved."
+        )
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
