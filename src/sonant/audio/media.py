@@ -6,6 +6,7 @@ a playlist or a session description cannot make it open what it names.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
@@ -120,6 +121,7 @@ class Media:
         """Sample rate and mono samples; gaps in the timeline as silence."""
         start = self._container.start_time
         origin = None if start is None else start / 1e6
+        end = (self.duration or math.inf) + 1.0
         clock = heard = silent = 0.0
         try:
             for frame in self._frames():
@@ -128,7 +130,7 @@ class Media:
                 if frame.time is not None:
                     origin = frame.time if origin is None else origin
                     gap = frame.time - origin - clock
-                    if SHORTEST_GAP < gap <= LONGEST_GAP:
+                    if SHORTEST_GAP < gap <= min(LONGEST_GAP, end - clock):
                         yield from _silence(round(gap * rate), rate)
                         clock += gap
                         silent += gap if heard else 0.0
