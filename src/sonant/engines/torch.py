@@ -15,7 +15,8 @@ from torch.nn.utils import parametrize
 from sonant.checkpoints import Checkpoint
 from sonant.engines import Precision
 from sonant.errors import CheckpointError, EngineError, OptionError
-from sonant.model.encoder import Encoder, GroupedConv, TimeNormConvLayer
+from sonant.model.convolutions import GroupedConv, TimeNormConvLayer
+from sonant.model.encoder import Encoder
 from sonant.model.heads import CtcModel, load_weights
 from sonant.types import FloatArray
 
