@@ -4,6 +4,8 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/tuple.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <tuple>
 #include <utility>
