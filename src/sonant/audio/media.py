@@ -166,7 +166,8 @@ class Media:
                 else:
                     return
             except FFmpegError:
-                self._damaged += 1
+                # where MP3 files were chained, the second begins with a frame that counts the others and holds no sound
+                self._damaged += packet is None or not re.search(b"Xing|Info|VBRI", bytes(packet)[:64])
                 continue
             yield from (frame for frame in frames if frame.samples)
 
