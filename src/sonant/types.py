@@ -27,7 +27,7 @@ class Vocabulary:
     blank: int
     """Index of CTC's blank (Hugging Face's pad token)."""
     separator: int | None = None
-    """Index of the token between words; None for models whose every token is a word of its own (scripts without spaces)."""
+    """Index of the token between words; None where every token is a word of its own (scripts without spaces)."""
     unknown: int | None = None
     """Index of the token that stands for letters outside the vocabulary."""
     silent: frozenset[int] = frozenset()

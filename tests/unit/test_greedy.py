@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
@@ -55,7 +55,8 @@ def test_times_and_confidence() -> None:
     [best] = GreedyDecoder().decode(spell("--HHE-|O"))
     first, second = best.words
     assert (first.start, first.end) == (pytest.approx(0.04), pytest.approx(0.1))
-    assert [(x.text, round(x.start, 3), round(x.end, 3)) for x in first.letters] == [("H", 0.04, 0.08), ("E", 0.08, 0.1)]
+    letters = [(x.text, round(x.start, 3), round(x.end, 3)) for x in first.letters]
+    assert letters == [("H", 0.04, 0.08), ("E", 0.08, 0.1)]
     assert (second.start, second.end) == (pytest.approx(0.14), pytest.approx(0.16))
     assert first.confidence == pytest.approx(0.9, abs=1e-6)
     assert best.score == pytest.approx(8 * np.log(0.9), abs=1e-5)
@@ -76,7 +77,7 @@ def test_pieces_equal_the_whole_and_the_definition(seed: int, num_frames: int, c
     [expected] = GreedyDecoder().decode(whole)
     assert expected.text == definition(logits)
     state, edges = GreedyDecoder().start(VOCABULARY), sorted({0, num_frames, *(c % (num_frames + 1) for c in cuts)})
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         state.feed(Emissions(logits[begin:end], 0.02, VOCABULARY, begin))
     [joined] = state.finish()
     assert joined.words == expected.words

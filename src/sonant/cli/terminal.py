@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def reporting(debug: bool) -> Iterator[None]:
+def reporting(debug: bool) -> Generator[None]:
     """Ends the command with one sentence where a `SonantError` comes, with its traceback under `--debug`."""
     try:
         yield
