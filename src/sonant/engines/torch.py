@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from sonant.checkpoints import Checkpoint
 from sonant.engines import Precision
 from sonant.errors import CheckpointError, EngineError, OptionError
+from sonant.model.config import EncoderConfig
 from sonant.model.convolutions import GroupedConv, TimeNormConvLayer
 from sonant.model.encoder import Encoder
 from sonant.model.heads import CtcModel, load_weights
@@ -56,6 +57,7 @@ class TorchEngine:
             if self.precision == "bf16":
                 narrow(model)
         model.eval()
+        self.batch_samples = 0.0 if self.device == "cpu" else batch_samples(self.config)
         self._encoder = model if isinstance(model, Encoder) else model.backbone
         self._head = None if isinstance(model, Encoder) else model.lm_head
 
@@ -93,13 +95,11 @@ class TorchEngine:
             return [states[layer][0].float().cpu().numpy() for layer in wanted]
 
     def _batches(self, waveforms: Sequence[FloatArray]) -> Iterator[list[int]]:
-        """Indices of waveforms to compute together, longest first; each alone on a CPU, where batches are slower."""
+        """Indices of waveforms to compute together, longest first."""
         heard = [i for i, waveform in enumerate(waveforms) if self.config.num_frames(len(waveform))]
-        bytes_per_sample = 3 * 4 * self.config.conv_dim[0] / self.config.conv_stride[0]  # output, norm, activation
-        most = 0.0 if self.device == "cpu" else BATCH_BYTES / bytes_per_sample
         batch: list[int] = []
         for i in sorted(heard, key=lambda i: -len(waveforms[i])):
-            if batch and (len(batch) + 1) * len(waveforms[batch[0]]) > most:
+            if batch and (len(batch) + 1) * len(waveforms[batch[0]]) > self.batch_samples:
                 yield batch
                 batch = []
             batch.append(i)
@@ -132,6 +132,12 @@ class TorchEngine:
                     f"{self.checkpoint.name} needs more memory than {self.device} has free; "
                     "take shorter windows, bf16 or another device, or close other programs."
                 ) from error
+
+
+def batch_samples(config: EncoderConfig) -> float:
+    """Samples, padding included, that a GPU computes at once; a CPU is faster with one clip after the other."""
+    bytes_a_sample = 3 * 4 * config.conv_dim[0] / config.conv_stride[0]  # output, norm and activation, float32
+    return BATCH_BYTES / bytes_a_sample
 
 
 def find_device(name: str) -> str:

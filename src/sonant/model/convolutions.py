@@ -130,12 +130,13 @@ class PositionalConvLayer(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.conv = GroupedConv(config, config.pos_kernel)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, elementwise_affine=False)
         self.activation = ACTIVATIONS[config.feat_extract_activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) to the same."""
         y = self.conv(x.transpose(1, 2)).transpose(1, 2)
-        return self.activation(F.layer_norm(y, y.shape[-1:]))
+        return self.activation(self.layer_norm(y))
 
 
 class PositionalConvStack(nn.Module):

@@ -29,7 +29,7 @@ class Encoded:
     lengths: Tensor
     """(B,): real frames of each row."""
     states: tuple[Tensor, ...]
-    """On request: what enters the first layer, then each layer's output (transformers' `hidden_states`); else empty."""
+    """On request: what enters the first layer, then each layer's output, of which the last is `last`; else empty."""
     features: Tensor
     """(B, T, C): the convolutions' output after the projection's norm; what the quantiser of pre-training sees."""
 
