@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,75 +22,95 @@ def fetch(name: str, revision: str | None = None, progress: bool = False) -> Pat
     What is in the cache is taken as it is, without asking the network. Raises `CheckpointError` for a model that is not
     on the hub, that needs a token, or that is not in the cache while the network is away.
     """
-    config = _fetch_file(name, "config.json", revision or "main", progress=False)
+    repository = _Repository(name)
+    config = repository.get("config.json", revision or "main")
     if config is None:
-        raise CheckpointError(
+        raise repository.away or CheckpointError(
             f"The model {name} must have a config.json, but has none; name one made for transformers."
         )
     commit = config.parent.name  # the other files must be of the same state
-    away: _AwayError | None = None
-
-    def get(file: str, bar: bool = False) -> Path | None:
-        nonlocal away
-        try:
-            return _fetch_file(name, file, commit, bar, online=away is None)
-        except _AwayError as error:
-            away = error  # one wait for the network is enough; the rest of the cache may do
-            return None
-
     for file in SIDE_FILES:
-        get(file)
-    weights = next(filter(None, (get(file, progress) for file in WEIGHT_FILES)), None)
+        repository.get(file, commit)
+    weights = next(filter(None, (repository.get(file, commit, progress) for file in WEIGHT_FILES)), None)
     names = [path.name for path in shards(weights)] if weights and weights.suffix == ".json" else []
-    missing = [file for file in names if get(file, progress) is None]
-    if away and (missing or not weights):
-        raise away
+    missing = [file for file in names if repository.get(file, commit, progress) is None]
     if missing or not weights:
-        wanted = missing[0] if missing else " or ".join(WEIGHT_FILES[::2])
-        raise CheckpointError(f"The model {name} must have {wanted}, but the hub has no such file; name another model.")
+        wanted = missing[0] if missing else "model.safetensors or pytorch_model.bin"
+        raise repository.away or CheckpointError(
+            f"The model {name} must have {wanted}, but has none; name another model."
+        )
     return config.parent
 
 
-class _AwayError(CheckpointError):
-    """A file is not in the cache, and the network cannot be asked."""
+class _Repository:
+    """A model's files: from the cache, or else from the hub, which is asked in vain at most once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.reached = False
+        self.away: CheckpointError | None = None
+        """Why the hub cannot be asked, once that is known."""
+
+    def get(self, file: str, revision: str, progress: bool = False) -> Path | None:
+        """A file in the cache; None where the model has no such file, or it can only be had from a hub that is away."""
+        from huggingface_hub import constants, errors, file_download
+
+        library: Any = file_download  # its types are partly unknown
+        try:
+            cached = library.try_to_load_from_cache(self.name, file, revision=revision)
+            if cached is not None:
+                return Path(cached) if isinstance(cached, str) else None
+            if self.away:
+                return None
+            if not self.reached:  # a download in vain would take half a minute of new attempts
+                with suppress(errors.EntryNotFoundError):
+                    library.get_hf_file_metadata(library.hf_hub_url(self.name, file, revision=revision))
+                self.reached = True
+            bar = None if progress else _silent_bar()
+            return Path(library.hf_hub_download(self.name, file, revision=revision, tqdm_class=bar))
+        except Exception as error:  # the library lets through whatever its own libraries raise
+            if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+                return None
+            if self.reached or isinstance(error, (errors.HfHubHTTPError, errors.HFValidationError)):
+                raise CheckpointError(self.explain(error, file, revision)) from error
+            self.away = CheckpointError(
+                f"The model {self.name} must be downloaded once, but {file} is not in the cache "
+                f"{constants.HF_HUB_CACHE} and the hub cannot be reached ({_reason(error)}); "
+                "connect to the network, or use the built-in model by naming none."
+            )
+            return None
+
+    def explain(self, error: Exception, file: str, revision: str) -> str:
+        """What a user should know of the library's error."""
+        from huggingface_hub import constants, errors
+
+        match error:
+            case errors.GatedRepoError():
+                return (
+                    f"The model {self.name} must be asked for, but you are not let in yet; "
+                    f"ask at https://huggingface.co/{self.name}, then log in with `hf auth login`."
+                )
+            case errors.RepositoryNotFoundError():
+                return (
+                    f"{self.name} must be a model of Hugging Face's hub or a folder, but is neither; "
+                    "check its spelling, or log in with `hf auth login` if it is private."
+                )
+            case errors.RevisionNotFoundError():
+                return (
+                    f"The model {self.name} must have a revision {revision}, but has none; its page lists those it has."
+                )
+            case errors.HFValidationError():
+                return f"A model must be a folder or a name of the hub, but {self.name} is neither; check its spelling."
+            case _:
+                return (
+                    f"{file} of the model {self.name} could not be downloaded into {constants.HF_HUB_CACHE} "
+                    f"({_reason(error)}); try again, or use the built-in model by naming none."
+                )
 
 
-def _fetch_file(name: str, file: str, revision: str, progress: bool, online: bool = True) -> Path | None:
-    """A file in the cache, downloaded if need be; None where the model has no such file."""
-    from huggingface_hub import constants, errors, file_download
-
-    try:
-        cached = file_download.try_to_load_from_cache(name, file, revision=revision)
-        if cached is not None:
-            return Path(cached) if isinstance(cached, str) else None
-        if not online:
-            raise errors.LocalEntryNotFoundError(file)
-        bar = None if progress else _silent_bar()
-        return Path(file_download.hf_hub_download(name, file, revision=revision, tqdm_class=bar))  # pyright: ignore[reportUnknownMemberType]
-    except errors.LocalEntryNotFoundError as error:
-        raise _AwayError(
-            f"The model {name} must be downloaded once, but {file} is not in the cache {constants.HF_HUB_CACHE} and "
-            "the hub cannot be reached; connect to the network, or use the built-in model by naming none."
-        ) from error
-    except errors.EntryNotFoundError:
-        return None
-    except errors.GatedRepoError as error:
-        raise CheckpointError(
-            f"The model {name} must be asked for at https://huggingface.co/{name}; then log in with `hf auth login`."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise CheckpointError(
-            f"There must be a model {name} on Hugging Face's hub or a folder of that name here, but there is neither; "
-            "check its spelling, or log in with `hf auth login` if it is private."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise CheckpointError(f"The model {name} must have the revision asked for, but has no {revision}.") from error
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(
-            f"The file {file} of the model {name} could not be downloaded into {constants.HF_HUB_CACHE} ({reason}); "
-            "try again, or use the built-in model by naming none."
-        ) from error
+def _reason(error: Exception) -> str:
+    """An error of a library in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _silent_bar() -> Any:

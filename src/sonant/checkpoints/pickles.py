@@ -55,18 +55,21 @@ class PickleReader:
             raise DamagedError("its pickle contradicts itself") from error
 
     def interpret(self) -> object:
-        for opcode, arg, _ in pickletools.genops(self.stream):
+        while True:
             self.spend(1)
-            name = opcode.name
+            opcode = _OPCODES.get(self.stream.read(1))
+            name = opcode.name if opcode else "unknown"
+            if name == "STOP":
+                return self.stack.pop()
+            if name not in _STEPS and name not in _FRESH and name not in _PLAIN and name not in _EMPTY:
+                raise RefusedError(f"the pickle instruction {name}")
+            arg: Any = opcode.arg.reader(self.stream) if opcode and opcode.arg and name != "GLOBAL" else None
             if name in _PLAIN:
                 self.stack.append(arg)
             elif name in _FRESH:
                 self.stack.append(_FRESH[name]())
             elif name in _STEPS:
                 _STEPS[name](self, arg)
-            elif name not in _EMPTY:
-                raise RefusedError(f"the pickle instruction {name}")
-        return self.stack.pop()
 
     def spend(self, cost: int) -> None:
         self.cost += cost
@@ -120,6 +123,15 @@ class PickleReader:
         if name not in _CALLS and name not in _STORAGES and name not in _DTYPES:
             raise RefusedError(name)
         self.stack.append(_Global(name))
+
+    def read_name(self, _: object) -> None:
+        """Two lines, the module and the name in it; pickletools would take backslashes in them for escapes."""
+        text = bytearray()
+        while text.count(b"\n") < 2:
+            text += self.stream.read(1) or b"\n"
+            if len(text) > 1000:
+                raise DamagedError("a name has no end")
+        self.name(text[:-1].decode().replace("\n", "."))
 
     def stack_global(self, _: object) -> None:
         name, module = self.stack.pop(), self.stack.pop()
@@ -237,12 +249,13 @@ _KINDS = {
 _STORAGES = {f"torch.{kind}Storage": dtype for kind, dtype in _KINDS.items()}
 _DTYPES = {f"torch.{name}" for name in DTYPES}
 
+_OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
 _PLAIN = frozenset({
-    "INT", "LONG", "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT", "BINSTRING",
-    "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING", "BINUNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
 })  # fmt: skip
 """Instructions whose argument is the value."""
-_EMPTY = frozenset({"PROTO", "FRAME", "STOP"})
+_EMPTY = frozenset({"PROTO", "FRAME"})
 _FRESH: Mapping[str, Callable[[], object]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -272,7 +285,7 @@ _STEPS: Mapping[str, Callable[[PickleReader, Any], None]] = {
     "ADDITEMS": lambda reader, _: reader.append(reader.pop_mark()),
     "SETITEM": lambda reader, _: reader.set_items([reader.stack.pop(-2), reader.stack.pop()]),
     "SETITEMS": lambda reader, _: reader.set_items(reader.pop_mark()),
-    "GLOBAL": lambda reader, arg: reader.name(arg.replace(" ", ".", 1)),
+    "GLOBAL": PickleReader.read_name,
     "STACK_GLOBAL": PickleReader.stack_global,
     "REDUCE": PickleReader.call,
     "NEWOBJ": PickleReader.call,

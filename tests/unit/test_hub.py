@@ -1,0 +1,217 @@
+"""Models of the hub: fetched once from a server on this machine that speaks its protocol, then read from the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils import close_session
+from safetensors.numpy import save_file
+
+from sonant.checkpoints import hub, open_checkpoint
+from sonant.checkpoints.huggingface import save_checkpoint
+from sonant.errors import CheckpointError
+from sonant.model.config import EncoderConfig
+from sonant.types import Vocabulary
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CONFIG = EncoderConfig(hidden_size=4, num_attention_heads=1, num_conv_pos_embedding_groups=1, vocab_size=3)
+WEIGHTS = {"lm_head.weight": np.arange(12, dtype=np.float32).reshape(3, 4)}
+
+
+class Hub(ThreadingHTTPServer):
+    """The part of the hub's protocol that a download needs."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder = folder
+        self.requests: list[str] = []
+        self.refusal = ""
+        """What the hub says to everything."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def answer(self) -> None:
+        self.server.requests.append(f"{self.command} {self.path}")
+        path = self.server.folder / self.path.rsplit("/", 1)[1]
+        refusal = self.server.refusal or ("" if path.exists() else "EntryNotFound")
+        data = b"" if refusal else path.read_bytes()
+        if refusal:
+            self.send_response({"GatedRepo": 403, "ServerError": 501}.get(refusal, 404))
+            self.send_header("X-Error-Code", refusal)
+        else:
+            self.send_response(200)
+            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with one model, which any name leads to."""
+    vocabulary = Vocabulary(("<pad>", "|", "a"), blank=0, separator=1)
+    save_checkpoint(tmp_path / "model", CONFIG, WEIGHTS, vocabulary, normalize=False)
+    with Hub(tmp_path / "model") as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        close_session()
+        yield server
+        server.shutdown()
+        close_session()
+
+
+def test_a_model_is_downloaded_once(server: Hub, capfd: pytest.CaptureFixture[str]) -> None:
+    checkpoint = open_checkpoint("owner/model")
+    assert checkpoint.name == "owner/model"
+    assert checkpoint.vocabulary is not None
+    assert checkpoint.vocabulary.tokens == ("<pad>", "|", "a")
+    assert checkpoint.normalize is False
+    np.testing.assert_array_equal(checkpoint.tensors["lm_head.weight"], WEIGHTS["lm_head.weight"])
+    assert not any("pytorch_model" in request for request in server.requests if request.startswith("GET"))
+    server.requests.clear()
+    assert open_checkpoint("owner/model").vocabulary == checkpoint.vocabulary
+    assert server.requests == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_shown_when_asked_for(
+    server: Hub, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TQDM_POSITION", "-1")  # as if stderr were a terminal
+    open_checkpoint("owner/model", progress=True)
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "model.safetensors" in shown.err
+    assert "config.json" not in shown.err
+
+
+def test_a_cached_model_needs_no_network(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_checkpoint("owner/model")
+    server.refusal = "ServerError"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert open_checkpoint("owner/model").config.vocab_size == 3
+    assert open_checkpoint("owner/model", revision=COMMIT).config.vocab_size == 3
+
+
+def test_a_cached_model_may_lack_what_it_does_not_need(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs leave models in the cache without noting which files they do not have."""
+    open_checkpoint("owner/model")
+    for note in Path(constants.HF_HUB_CACHE).glob("models--owner--model/.no_exist/*/*"):
+        note.unlink()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert open_checkpoint("owner/model").config.vocab_size == 3
+
+
+def test_weights_in_several_files_or_of_pytorch_are_fetched(server: Hub) -> None:
+    (server.folder / "model.safetensors").unlink()
+    save_file(WEIGHTS, server.folder / "model-00001-of-00001.safetensors")
+    (server.folder / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"lm_head.weight": "model-00001-of-00001.safetensors"}}'
+    )
+    assert list(open_checkpoint("owner/model").tensors) == ["lm_head.weight"]
+    (server.folder / "model-00001-of-00001.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"model-00001-of-00001\.safetensors, but has none"):
+        open_checkpoint("other/model")
+    (server.folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(CheckpointError, match=r"model.safetensors or pytorch_model.bin, but has none"):
+        open_checkpoint("third/model")
+    (server.folder / "pytorch_model.bin").write_bytes(b"not weights")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin must be of torch.save"):
+        open_checkpoint("fourth/model")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "sentence"),
+    [
+        (
+            "RepoNotFound",
+            "owner/model must be a model of Hugging Face's hub or a folder, but is neither; check its spelling",
+        ),
+        (
+            "GatedRepo",
+            r"The model owner/model must be asked for, .*huggingface.co/owner/model, then log in with `hf auth login`",
+        ),
+        ("RevisionNotFound", "The model owner/model must have a revision v9, but has none"),
+        ("EntryNotFound", r"The model owner/model must have a config.json, but has none"),
+        ("ServerError", r"config.json of the model owner/model could not be downloaded into .*cache \(.*\); try again"),
+    ],
+)
+def test_a_refusal_of_the_hub_is_one_sentence(server: Hub, refusal: str, sentence: str) -> None:
+    server.refusal = refusal
+    with pytest.raises(CheckpointError, match=sentence) as caught:
+        open_checkpoint("owner/model", revision="v9")
+    assert "\n" not in str(caught.value)
+    assert len(server.requests) <= 3
+
+
+def test_without_network_one_sentence_names_what_helps(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = r"model owner/model must be downloaded .* cache .*cache and the hub cannot be reached .* built-in model"
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(CheckpointError, match=sentence):
+        open_checkpoint("owner/model")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=sentence):
+        open_checkpoint("owner/model")
+
+
+def test_a_network_that_fails_halfway_is_no_missing_file(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    (server.folder / "preprocessor_config.json").unlink()
+    open_checkpoint("owner/model")
+    Path(next(Path(constants.HF_HUB_CACHE).glob("models--owner--model/snapshots/*/model.safetensors"))).unlink()
+    server.refusal = "ServerError"
+    with pytest.raises(CheckpointError, match=r"model.safetensors of the model owner/model could not be downloaded"):
+        open_checkpoint("owner/model")
+
+
+@pytest.mark.parametrize(
+    ("source", "is_name"),
+    [
+        ("facebook/wav2vec2-base-960h", True),
+        ("a/b.c_d-e", True),
+        ("model", False),
+        ("./a", False),
+        ("a/b/c", False),
+        ("/a", False),
+        ("../b", False),
+        ("a/..", False),
+        ("C:\\a", False),
+        ("ä/b", False),
+        ("", False),
+    ],
+)
+def test_names_are_told_from_paths(source: str, is_name: bool) -> None:
+    assert hub.is_name(source) is is_name
+
+
+def test_a_name_that_cannot_be_one_is_refused(server: Hub) -> None:
+    with pytest.raises(CheckpointError, match="check its spelling"):
+        open_checkpoint("a--b/c..d")
+    assert server.requests == []
