@@ -303,8 +303,11 @@ def test_file_objects_that_misbehave() -> None:
 
     data = wav_of(np.tile(INT16, 4))
     assert "could not be read (Input/output error)" in refused(Failing(data))
-    assert "must give bytes" in refused(Greedy(data))
-    assert "must give bytes" in refused(io.StringIO("text"))
+    assert f"gave {len(data)} for 64;" in refused(Greedy(data))
+    assert "must give bytes, at most as many as it is asked for, but gave str;" in refused(io.StringIO("text"))
+    closed = io.BytesIO(data)
+    closed.close()
+    assert "could not be read (I/O operation on closed file)" in refused(closed)
     interrupted = Failing(data)
     interrupted.error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):

@@ -56,10 +56,10 @@ class Media:
         self._container = self._opened()
         try:
             self._track = self._chosen()
+            self.duration, self._promised = self._lengths()
         except BaseException:
             self._container.close()
             raise
-        self.duration, self._promised = self._lengths()
 
     def _opened(self) -> InputContainer:
         import av  # takes 90 ms: not for those who pass arrays
@@ -212,18 +212,22 @@ class Reader:
         self._file = file
         self._name = name
         self._error: BaseException | None = None
-        self._seekable = hasattr(file, "seek") and (not hasattr(file, "seekable") or file.seekable())
-        self._pending = b""
-        if self._seekable:
-            file.seek(0)
-        self.head = self.read(64)
+        self._seekable = False
+        self._pending = self.head = b""
+        try:
+            self._seekable = hasattr(file, "seek") and (not hasattr(file, "seekable") or file.seekable())
+            if self._seekable:
+                file.seek(0)
+            self.head = self.read(64)
+            if self._seekable:
+                file.seek(0)
+            else:
+                self._pending = self.head
+        except (OSError, ValueError) as error:  # closed, for one
+            self._error = error
         self.check()
         if not self.head:
             raise AudioError(f"{name} is empty, but sound was expected; record or copy it again.")
-        if self._seekable:
-            file.seek(0)
-        else:
-            self._pending = self.head
 
     def seekable(self) -> bool:
         return self._seekable
@@ -239,7 +243,7 @@ class Reader:
             self._error = error
             return b""
         if not isinstance(data, bytes) or len(data) > size:  # PyAV would copy past the end of its buffer
-            self._error = TypeError(f"{type(data).__name__} of {len(data or ())} for {size} bytes")
+            self._error = TypeError(f"{len(data)} for {size}" if isinstance(data, bytes) else type(data).__name__)
             return b""
         return data
 
