@@ -79,17 +79,15 @@ class Recognizer:
         and memory does not grow with it. Raises `AudioError` for what cannot be read or heard.
         """
         state = self.decoder.start(self.vocabulary)
-        seconds = 0.0
         with audio.open_audio(source, self.checkpoint.sample_rate, array_rate=sample_rate) as stream:
             for emissions in self.pieces(stream):
                 state.feed(emissions)
-                seconds = emissions.start + emissions.duration
                 if progress:
-                    progress(seconds, stream.duration)
+                    progress(emissions.start + emissions.duration, stream.duration)
             best = state.finish()[0]
             return Transcript(
                 segments=tuple(segments_of(best.words, best.space)),
-                duration=seconds,
+                duration=stream.num_samples / stream.sample_rate,
                 language=self.checkpoint.language,
                 source=stream.name if isinstance(source, str | PathLike) else None,
                 model=self.checkpoint.name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -53,11 +53,18 @@ class AudioStream:
         """Seconds that the source declares to last, which may be wrong; None where it does not say."""
         self.warnings = warnings
         """What was odd, as sentences; complete once the last block is read."""
-        self._blocks = _resampled(checked(seconds(pieces), name), sample_rate)
+        self.num_samples = 0
+        """Samples given so far."""
+        self._blocks = self._counted(_resampled(checked(seconds(pieces), name), sample_rate))
         self._close = close
 
     def __iter__(self) -> Iterator[FloatArray]:
         return self._blocks
+
+    def _counted(self, blocks: Iterable[FloatArray]) -> Generator[FloatArray]:
+        for block in blocks:
+            self.num_samples += len(block)
+            yield block
 
     def __enter__(self) -> Self:
         return self

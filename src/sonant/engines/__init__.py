@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+from sonant.errors import EngineError, MissingExtraError
 from sonant.types import FloatArray
+
+if TYPE_CHECKING:
+    from sonant.checkpoints import Checkpoint
+
+ENGINES = ("auto", "openvino", "torch")
+PRECISIONS = ("auto", "fp32", "bf16")
 
 Precision = Literal["fp32", "bf16"]
 
@@ -26,3 +33,51 @@ class Engine(Protocol):
     def states(self, waveform: FloatArray, layers: Sequence[int] | None = None) -> list[FloatArray]:
         """States (T, D) of the layers asked for (all, where None): 0 enters the first layer, i is layer i's output."""
         ...
+
+
+def open_engine(
+    checkpoint: Checkpoint,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Engine:
+    """An engine that holds the checkpoint's model.
+
+    `engine` `auto` is OpenVINO, unless `device` names a GPU (`cuda`, `cuda:1`, `mps`), which only PyTorch can use:
+    PyTorch is not even looked for where nobody asks for a GPU or for it. With `torch`, `device` `auto` is a GPU if it
+    finds one. `precision` `auto` is bf16 where the device multiplies it faster, else fp32. Raises `EngineError` for what
+    is not to be had here, `MissingExtraError` where PyTorch is wanted but not installed.
+    """
+    if engine not in ENGINES:
+        raise EngineError(f"An engine must be auto, openvino or torch, but is {engine!r}; choose one of these.")
+    if precision not in PRECISIONS:
+        raise EngineError(f"A precision must be auto, fp32 or bf16, but is {precision!r}; choose one of these.")
+    if device not in ("auto", "cpu", "cuda", "mps") and not device.removeprefix("cuda:").isdecimal():
+        raise EngineError(f"A device must be auto, cpu, cuda, cuda:N or mps, but is {device!r}; choose one of these.")
+    wanted = cast("Literal['auto', 'fp32', 'bf16']", precision)
+    on_gpu = device not in ("auto", "cpu")
+    if engine == "openvino" and on_gpu:
+        raise EngineError(
+            f"The engine openvino runs on the device cpu only, but the device is {device}; leave the engine out, or the device."
+        )
+    if engine == "torch" or on_gpu:
+        return _open_torch(checkpoint, device, wanted, threads)
+    from sonant.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(checkpoint, wanted, threads)
+
+
+def _open_torch(
+    checkpoint: Checkpoint, device: str, precision: Literal["auto", "fp32", "bf16"], threads: int | None
+) -> Engine:
+    try:
+        from sonant.engines.torch import TorchEngine
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtraError(
+            f"The device {device} of the engine torch needs PyTorch, which is not installed: pip install 'sonant[torch]'"
+        ) from None
+    return TorchEngine(checkpoint, device, precision, threads)

@@ -1,0 +1,47 @@
+"""What every result says beside its figures: the processor and the versions; and where results lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def describe(*packages: str) -> dict[str, Any]:
+    """Processor, cores, Python and the versions of what was measured."""
+    wanted = ("sonant", "numpy", "openvino", *packages)
+    return {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions(wanted)}
+
+
+def processor() -> str:
+    """The processor's name with the features that matter here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    flags = set(facts.get("flags", "").split())
+    matter = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in flags]
+    return f"{facts.get('model name', platform.processor())} ({' '.join(matter)})"
+
+
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_result(name: str, result: dict[str, Any]) -> None:
+    """Keep a result as results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

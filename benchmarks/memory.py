@@ -1,0 +1,74 @@
+"""Does memory grow with the length of a file? Peak memory of `sonant transcribe`, from ten seconds on.
+
+    python benchmarks/memory.py [--hours 1] [--model FOLDER]
+
+Each length is a file of its own and a process of its own. A recording of the examples is repeated, with pauses. Written
+to results/memory.json: the peak resident set in MB and audio seconds a second of the wall clock, by length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+
+from sonant import audio
+
+from machine import describe, write_result  # isort: skip
+
+RATE = 16000
+EXAMPLE = Path(__file__).parent.parent / "examples" / "digits.ogg"
+
+
+def write_wave(path: Path, seconds: float) -> None:
+    """A file of so many seconds, written piece by piece."""
+    piece = np.concatenate([audio.read(EXAMPLE), np.zeros(RATE // 2, np.float32)])
+    pcm = (piece * 32767).astype("<i2")
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, RATE, 0, "NONE", ""))
+        left = int(seconds * RATE)
+        while left > 0:
+            out.writeframes(pcm[:left].tobytes())
+            left -= len(pcm)
+
+
+def peak_memory(command: list[str]) -> tuple[float, float]:
+    """Run a command to its end: peak resident set in MB, and seconds."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
+    return usage.ru_maxrss / 1024, time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hours", type=float, default=1.0, help="the longest file")
+    parser.add_argument("--model", help="a folder or name; the built-in model where not given")
+    parser.add_argument("--name", default="memory", help="name of the result")
+    options = parser.parse_args()
+    lengths = [s for s in (10, 60, 600, 3600, 36000) if s <= options.hours * 3600]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seconds in lengths:
+            path = Path(folder) / "talk.wav"
+            write_wave(path, seconds)
+            command = [sys.executable, "-m", "sonant", "transcribe", str(path)]
+            if options.model:
+                command += ["--model", options.model]
+            megabytes, elapsed = peak_memory(command)
+            rows.append({"seconds": seconds, "peak_mb": round(megabytes), "speed": round(seconds / elapsed, 1)})
+            print(rows[-1], flush=True)
+    write_result(options.name, {"machine": describe(), "model": options.model or "built-in", "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
