@@ -126,7 +126,7 @@ def widen(bits: NDArray[np.uint16]) -> FloatArray:
 
 
 def narrow(array: FloatArray) -> NDArray[np.uint16]:
-    """Finite float32 to the bits of the nearest bfloat16, ties to even."""
+    """float32, no NaN, to the bits of the nearest bfloat16, ties to even."""
     bits = np.ascontiguousarray(array).view(np.uint32).astype(np.uint64)  # 64 bits: rounding up must not wrap around
     return ((bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) >> np.uint64(16)).astype(np.uint16)
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonant.checkpoints import Checkpoint
-from sonant.checkpoints.arrays import DTYPES, Storage, StoredArray, Tensors, contiguous, map_file, narrow
+from sonant.checkpoints.arrays import DTYPES, Storage, StoredArray, Tensors, contiguous, map_file, narrow, widen
 from sonant.checkpoints.torch_files import read_torch_file
 from sonant.checkpoints.vocabularies import TOKEN_FILES, read_json, read_vocabulary, token_files
 from sonant.errors import CheckpointError, OutputError, VocabularyError
@@ -295,10 +295,10 @@ def _write_safetensors(path: Path, tensors: Mapping[str, NDArray[Any]], dtype: s
 def _stored(name: str, array: NDArray[Any], dtype: str) -> NDArray[Any]:
     """An array as it will lie in the file."""
     with np.errstate(over="ignore"):
-        stored = array.astype(np.float32 if dtype == "bfloat16" else DTYPES[dtype])
-    if not np.isfinite(stored).all():
+        stored = narrow(array.astype(np.float32)) if dtype == "bfloat16" else array.astype(DTYPES[dtype])
+    if not (np.isfinite(array).all() and np.isfinite(widen(stored) if dtype == "bfloat16" else stored).all()):
         raise CheckpointError(
             f"The tensor {name} must be finite to be saved as {dtype}, but holds NaN, infinity or too large a number; "
             "train again, or save as float32."
         )
-    return narrow(stored) if dtype == "bfloat16" else stored
+    return stored

@@ -62,7 +62,7 @@ def read_vocabulary(folder: Path, outputs: int) -> tuple[Vocabulary, str | None]
             index[token] = len(index)
     if len(index) != outputs:
         raise VocabularyError(
-            f"The model has {outputs} outputs but {path} lists {len(index)} tokens; "
+            f"The model has {outputs} outputs but {path} lists {len(listed)} tokens; "
             "pass the vocabulary it was trained with."
         )
     missing = sorted(set(range(outputs)) - set(index.values()))
