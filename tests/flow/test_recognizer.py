@@ -88,7 +88,7 @@ def test_progress_is_told_in_audio_time(asr: sonant.Recognizer, example: Path) -
 
 
 def test_less_than_a_frame_is_refused(asr: sonant.Recognizer) -> None:
-    with pytest.raises(sonant.AudioError, match="shorter than the 0.025 s"):
+    with pytest.raises(sonant.AudioError, match=r"shorter than the 0\.025 s"):
         asr.transcribe(np.zeros(399, np.float32), RATE)
     assert asr.transcribe(np.zeros(400, np.float32), RATE).text == ""
 
