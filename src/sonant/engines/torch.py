@@ -126,12 +126,18 @@ class TorchEngine:
             try:
                 yield
             except (RuntimeError, MemoryError) as error:
-                if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "memory" not in str(error):
+                if not is_out_of_memory(error):
                     raise
                 raise EngineError(
                     f"{self.checkpoint.name} needs more memory than {self.device} has free; "
                     "take shorter windows, bf16 or another device, or close other programs."
                 ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch asked for more memory than there is; its allocators say so in three ways."""
+    phrases = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(phrase in str(error) for phrase in phrases)
 
 
 def batch_samples(config: EncoderConfig) -> float:
