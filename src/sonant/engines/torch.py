@@ -16,7 +16,7 @@ from sonant.checkpoints import Checkpoint
 from sonant.engines import Precision
 from sonant.errors import CheckpointError, EngineError, OptionError
 from sonant.model.config import EncoderConfig
-from sonant.model.convolutions import GroupedConv, TimeNormConvLayer
+from sonant.model.convolutions import TimeNormConvLayer
 from sonant.model.encoder import Encoder
 from sonant.model.heads import CtcModel, load_weights
 from sonant.types import FloatArray
@@ -193,7 +193,6 @@ def has_bf16(device: str) -> bool:
 def narrow(model: nn.Module) -> None:
     """Keep the weights that autocast would narrow at every call as bfloat16; norms and statistics stay float32."""
     exact = {layer.conv for layer in model.modules() if isinstance(layer, TimeNormConvLayer)}
-    exact |= {module for module in model.modules() if isinstance(module, GroupedConv) and module.fragile}
     for module in model.modules():
         if parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "weight")  # weight norm: divides in float32, then narrows
