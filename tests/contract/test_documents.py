@@ -1,6 +1,7 @@
 """Whatever the documents show is run, page by page, from top to bottom.
 
-`python` fences share one namespace a page; in `bash` and `console` fences the lines that begin with `sonant ` are run.
+`python` fences share one namespace a page; of `bash` and `console` fences the commands that begin with `sonant ` are
+run. Where nothing but the word `prints` stands between such a fence and a `text` fence, they must print just that.
 A fence that cannot run here (it wants the hub, a GPU, a microphone) is marked `text`. Every media file that a page
 names and the checkout lacks is a copy of the example recording.
 """
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import sonant
 from contract.processes import ROOT
 
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if page.exists()]
@@ -30,17 +32,26 @@ class Block(NamedTuple):
     language: str
     text: str
     line: int
+    lead: str
+    """What stands between the fence before and this one."""
 
 
 def blocks(page: str) -> list[Block]:
     """The fences of a page, with the line each begins on."""
-    return [Block(m["language"], m["text"], page.count("\n", 0, m.start("text")) + 1) for m in FENCE.finditer(page)]
+    found: list[Block] = []
+    end = 0
+    for m in FENCE.finditer(page):
+        line = page.count("\n", 0, m.start("text")) + 1
+        found.append(Block(m["language"], m["text"], line, page[end : m.start()].strip()))
+        end = m.end()
+    return found
 
 
 def commands(block: Block) -> list[str]:
     """The `sonant` commands of a shell fence, each on one line."""
     lines = block.text.replace("\\\n", " ").splitlines()
-    return [line for line in (raw.strip().removeprefix("$ ") for raw in lines) if line.startswith("sonant ")]
+    parts = [part.strip() for line in lines for part in line.strip().removeprefix("$ ").split("&&")]
+    return [part for part in parts if part.startswith("sonant ")]
 
 
 def prepare(folder: Path, texts: list[str]) -> None:
@@ -53,6 +64,20 @@ def prepare(folder: Path, texts: list[str]) -> None:
             shutil.copy(EXAMPLE, target)
 
 
+def run_commands(block: Block, folder: Path, page: str) -> str:
+    """Run a fence's commands in a folder; what they printed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path}
+    printed = ""
+    for command in commands(block):
+        done = subprocess.run(
+            command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{page}:{block.line}: {command}\n{done.stderr}"
+        printed += done.stdout
+    return printed
+
+
 def run_page(page: Path, folder: Path) -> None:
     found = blocks(page.read_text(encoding="utf-8"))
     runnable = [b for b in found if b.language == "python" or (b.language in {"bash", "console"} and commands(b))]
@@ -60,23 +85,18 @@ def run_page(page: Path, folder: Path) -> None:
         return
     prepare(folder, [block.text for block in runnable])
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    for block in runnable:
+    printed: str | None = None
+    for block in found:
+        if block.language == "text" and block.lead == "prints" and printed is not None:
+            assert printed.split() == block.text.split(), f"{page.name}:{block.line}: this was printed:\n{printed}"
+        printed = None
+        if block not in runnable:
+            continue
         if block.language == "python":
             code = "\n" * (block.line - 1) + block.text  # tracebacks then name the page's own lines
             exec(compile(code, str(page), "exec"), namespace)
-            continue
-        for command in commands(block):
-            done = subprocess.run(
-                command,
-                shell=True,
-                cwd=folder,
-                env={**os.environ, "PATH": path},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"{page.name}:{block.line}: {command}\n{done.stderr}"
+        else:
+            printed = run_commands(block, folder, page.name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -117,5 +137,18 @@ def test_the_runner_runs_fences_in_order_and_names_the_line_that_fails(
 
 
 def test_the_runner_finds_commands() -> None:
-    [block] = blocks("```bash\npip install .\n$ sonant transcribe a.ogg \\\n  --format json\n```\n")
-    assert commands(block) == ["sonant transcribe a.ogg    --format json"]
+    text = "```bash\npip install . && sonant doctor\n$ sonant transcribe a.ogg \\\n  --format json\n```\n"
+    [block] = blocks(text)
+    assert commands(block) == ["sonant doctor", "sonant transcribe a.ogg    --format json"]
+
+
+def test_the_runner_compares_what_is_printed(tmp_path: Path) -> None:
+    page, first, second = tmp_path / "page.md", tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    fences = "```bash\nsonant --version\n```\n\nprints\n\n```text\nsonant {}\n```\n"
+    page.write_text(fences.format(sonant.__version__))
+    run_page(page, first)
+    page.write_text(fences.format("of another version"))
+    with pytest.raises(AssertionError, match=r"page\.md:8: this was printed"):
+        run_page(page, second)
