@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, errors, file_download
 from huggingface_hub.utils import close_session
 from safetensors.numpy import save_file
 
@@ -94,7 +94,10 @@ def test_a_model_is_downloaded_once(server: Hub, capfd: pytest.CaptureFixture[st
     assert checkpoint.vocabulary.tokens == ("<pad>", "|", "a")
     assert checkpoint.normalize is False
     np.testing.assert_array_equal(checkpoint.tensors["lm_head.weight"], WEIGHTS["lm_head.weight"])
-    assert not any("pytorch_model" in request for request in server.requests if request.startswith("GET"))
+    gets = [request.split("/") for request in server.requests if request.startswith("GET") and "/resolve/" in request]
+    assert gets[0][-2:] == ["main", "config.json"]
+    assert all(get[-2] == COMMIT for get in gets[1:])  # never two states of a model side by side
+    assert not any("pytorch_model" in get[-1] for get in gets)
     server.requests.clear()
     assert open_checkpoint("owner/model").vocabulary == checkpoint.vocabulary
     assert server.requests == []
@@ -125,8 +128,15 @@ def test_a_cached_model_may_lack_what_it_does_not_need(server: Hub, monkeypatch:
     open_checkpoint("owner/model")
     for note in Path(constants.HF_HUB_CACHE).glob("models--owner--model/.no_exist/*/*"):
         note.unlink()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    asked = []
+
+    def ask(url: str) -> None:
+        asked.append(url)
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(file_download, "get_hf_file_metadata", ask)
     assert open_checkpoint("owner/model").config.vocab_size == 3
+    assert len(asked) == 1  # each question in vain may take seconds
 
 
 def test_weights_in_several_files_or_of_pytorch_are_fetched(server: Hub) -> None:
@@ -183,11 +193,15 @@ def test_without_network_one_sentence_names_what_helps(server: Hub, monkeypatch:
 
 
 def test_a_network_that_fails_halfway_is_no_missing_file(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    (server.folder / "preprocessor_config.json").unlink()
     open_checkpoint("owner/model")
-    Path(next(Path(constants.HF_HUB_CACHE).glob("models--owner--model/snapshots/*/model.safetensors"))).unlink()
-    server.refusal = "ServerError"
-    with pytest.raises(CheckpointError, match=r"model.safetensors of the model owner/model could not be downloaded"):
+    next(Path(constants.HF_HUB_CACHE).glob("models--owner--model/snapshots/*/vocab.json")).unlink()
+
+    def download(*args: object, **options: object) -> str:
+        raise errors.LocalEntryNotFoundError("the connection broke")
+
+    monkeypatch.setattr(file_download, "hf_hub_download", download)
+    sentence = r"vocab\.json of the model owner/model could not be downloaded into .*cache \(the connection broke\)"
+    with pytest.raises(CheckpointError, match=sentence):
         open_checkpoint("owner/model")
 
 

@@ -313,13 +313,24 @@ def test_a_big_endian_archive_is_refused(tmp_path: Path) -> None:
         read_torch_file(archive(tmp_path / "a.bin", tensor(), {"0": bytes(16)}, byteorder=b"big"))
 
 
+@pytest.mark.parametrize("count", [3, 4, 5, -1])
+def test_a_storage_of_another_length_than_its_tensors_say_is_refused(count: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(MAGIC + tensor() + pickle.dumps(["0"], 2) + struct.pack("<q", count) + bytes(20))
+    if count == 4:
+        assert read_all(path) is not None
+    else:
+        with pytest.raises(CheckpointError, match="another length"):
+            read_torch_file(path)
+
+
 def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("model/data.pkl", tensor(size=10**7))
         file.writestr("model/data/0", bytes(4 * 10**7))
     assert path.stat().st_size < 10**5
-    with pytest.raises(CheckpointError, match="compressed"):
+    with pytest.raises(CheckpointError, match="is compressed, which"):
         read_torch_file(path)
 
 

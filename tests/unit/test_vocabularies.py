@@ -88,6 +88,11 @@ LAYOUTS: dict[str, tuple[int, dict[str, object], Vocabulary]] = {
         {"vocab": PLAIN, "tokenizer_config": {"added_tokens_decoder": special("<pad>", "|")}},
         VOCABULARY,
     ),
+    "an added token in the place of another": (
+        4,
+        {"vocab": PLAIN, "tokenizer_config": {"added_tokens_decoder": special("<other>", start=2)}},
+        VOCABULARY,
+    ),
     "another word delimiter": (
         4,
         {"vocab": numbered("<pad>", " ", "a", "b"), "tokenizer_config": {"word_delimiter_token": " "}},

@@ -59,6 +59,16 @@ def test_a_float64_beyond_float32_is_refused_as_infinite(tmp_path: Path) -> None
         open_checkpoint(tmp_path).weight("a", (1,))
 
 
+def test_only_a_bare_encoder_gets_the_family_before_its_names(tmp_path: Path) -> None:
+    """Speaker models have a head of the name of the convolutions."""
+    write(tmp_path)
+    for names in (["encoder.a", "feature_extractor.b"], ["wav2vec2.encoder.a", "feature_extractor.b"]):
+        save_file({name: np.ones(1) for name in names}, tmp_path / "model.safetensors")
+        bare = names[0] == "encoder.a"
+        expected = {"wav2vec2.encoder.a", "wav2vec2.feature_extractor.b" if bare else "feature_extractor.b"}
+        assert set(open_checkpoint(tmp_path).tensors) == expected
+
+
 def test_weights_are_mapped_not_copied(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", CONFIG, head(4), VOCABULARY)
     array = open_checkpoint(tmp_path / "model").tensors["lm_head.weight"]
@@ -141,7 +151,10 @@ def test_a_hostile_safetensors_file_is_refused(content: bytes, tmp_path: Path) -
 )
 def test_a_hostile_index_is_refused(index: dict[str, object], tmp_path: Path) -> None:
     write(tmp_path / "other")
-    folder = write(tmp_path / "model", **{"model.safetensors.index": index})
-    (folder / "model.safetensors").unlink()
+    folder = write(tmp_path / "model", vocab=PLAIN, **{"model.safetensors.index": index})
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
     with pytest.raises(CheckpointError, match=r"\.$"):
         open_checkpoint(folder)
+    write_index = folder / "model.safetensors.index.json"
+    write_index.write_text('{"weight_map": {"a": "weights.safetensors"}}')
+    assert open_checkpoint(folder).vocabulary == VOCABULARY
