@@ -14,7 +14,7 @@ from sonant.decode import Decoder
 from sonant.decode.greedy import GreedyDecoder
 from sonant.decode.words import segments_of
 from sonant.engines import Engine, open_engine
-from sonant.errors import AudioError, CheckpointError
+from sonant.errors import AudioError
 from sonant.types import Emissions, FloatArray, Transcript, Vocabulary
 from sonant.windows import Window, WindowSpec
 
@@ -63,12 +63,7 @@ class Recognizer:
     @property
     def vocabulary(self) -> Vocabulary:
         """The model's tokens; `CheckpointError` for a model that was only pre-trained and has none."""
-        if self.checkpoint.vocabulary is None:
-            raise CheckpointError(
-                f"{self.checkpoint.name} was only pre-trained and has no CTC head, so it cannot write text; "
-                "fine-tune it, or pass a model that was."
-            )
-        return self.checkpoint.vocabulary
+        return self.checkpoint.require_vocabulary()
 
     def transcribe(
         self, source: Source, sample_rate: float | None = None, *, progress: Progress | None = None

@@ -89,6 +89,14 @@ def test_bfloat16_is_near_and_narrow(variant: str) -> None:
     assert (exact.precision, rough.precision, rough.name, rough.device) == ("fp32", "bf16", "torch", "cpu")
 
 
+def test_numbers_out_of_range_are_said() -> None:
+    engine = TorchEngine(random_checkpoint(TINY), "cpu", "fp32")
+    broken = random_waveform(4000)
+    broken[2000] = np.nan
+    with pytest.raises(EngineError, match="for a clip of 4000 samples; look for samples that are huge or not finite"):
+        engine.emit([random_waveform(9000), broken])
+
+
 def test_a_model_without_head_gives_states_alone() -> None:
     engine = TorchEngine(headless(random_checkpoint(TINY)), "cpu", "fp32")
     assert len(engine.states(random_waveform(4000))) == 4

@@ -38,6 +38,15 @@ class Checkpoint:
     note: str | None = None
     """One line for the user's first use: what the model can and cannot do."""
 
+    def require_vocabulary(self) -> Vocabulary:
+        """The tokens of its CTC head; `CheckpointError` for a model that was only pre-trained and has none."""
+        if self.vocabulary is None:
+            raise CheckpointError(
+                f"{self.name} was only pre-trained and has no CTC head, so it cannot write text; "
+                "fine-tune it, or pass a model that was."
+            )
+        return self.vocabulary
+
     def weight(self, name: str, shape: tuple[int, ...]) -> FloatArray:
         """A weight by its name without the family's prefix (`encoder.layers.0...`, `lm_head.weight`), read-only.
 

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from sonant.checkpoints import Checkpoint
 from sonant.engines import Precision
-from sonant.errors import CheckpointError, EngineError, OptionError
+from sonant.errors import EngineError, OptionError
 from sonant.model.config import EncoderConfig
 from sonant.model.convolutions import TimeNormConvLayer
 from sonant.model.encoder import Encoder
@@ -65,20 +65,22 @@ class TorchEngine:
         """Log-probabilities (T, V) of each waveform, in the order given; on GPUs in batches of like lengths.
 
         A waveform shorter than one frame gives none. Raises `CheckpointError` for a model without a CTC head, and
-        `EngineError` where memory does not suffice.
+        `EngineError` where numbers run out of range or memory does not suffice.
         """
-        if self._head is None or self.checkpoint.vocabulary is None:
-            raise CheckpointError(
-                f"{self.checkpoint.name} was only pre-trained and has no CTC head, so it cannot write text; "
-                "fine-tune it, or pass a model that was."
-            )
-        emitted = [np.zeros((0, len(self.checkpoint.vocabulary)), np.float32)] * len(waveforms)
+        num_tokens = len(self.checkpoint.require_vocabulary())
+        assert self._head is not None
+        emitted = [np.zeros((0, num_tokens), np.float32)] * len(waveforms)
         for rows in self._batches(waveforms):
             with self._computing():
                 encoded = self._encoder(*self._batch([waveforms[i] for i in rows]))
                 log_probs = F.log_softmax(self._head(encoded.last).float(), -1).cpu().numpy()
             for i, row in zip(rows, log_probs, strict=True):
                 emitted[i] = row[: self.config.num_frames(len(waveforms[i]))].copy()
+                if not np.isfinite(emitted[i]).all():
+                    raise EngineError(
+                        f"Log-probabilities must be finite, but {self.checkpoint.name} gave others for a clip of "
+                        f"{len(waveforms[i])} samples; look for samples that are huge or not finite."
+                    )
         return emitted
 
     def states(self, waveform: FloatArray, layers: Sequence[int] | None = None) -> list[FloatArray]:
