@@ -84,6 +84,8 @@ def test_a_model_without_a_head_has_no_vocabulary(tmp_path: Path) -> None:
         ("missing", "A model must be a folder or a name of Hugging Face's hub, .* there is no folder missing"),
         ("./missing/model", r"there is no folder \./missing/model"),
         (Path("missing/model"), "there is no folder missing/model"),
+        ("a" * 300, r"cannot be read \(.*too long.*\); check its spelling and its rights"),
+        ("~nobody-of-this-name/model", "there is no folder ~nobody-of-this-name/model"),
         ("empty", "must hold a model in Hugging Face's layout, but has no config.json"),
         ("file.pt", r"but file\.pt is a file; name the folder"),
         ("weightless", r"must hold weights as model\.safetensors or pytorch_model\.bin, but has neither"),
@@ -102,8 +104,21 @@ def test_what_is_no_model_is_refused(
         open_checkpoint(source)
 
 
+def test_a_folder_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, vocab=PLAIN)
+
+    def forbid(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for method in ("is_dir", "exists", "stat", "read_text", "open"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, forbid)
+            with pytest.raises(CheckpointError, match=r"cannot be read .*Permission denied"):
+                open_checkpoint(tmp_path)
+
+
 def test_the_built_in_model_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "files", lambda _: tmp_path)
+    monkeypatch.setattr(checkpoints, "PACKAGE", tmp_path)
     with pytest.raises(CheckpointError, match="install sonant again"):
         open_checkpoint()
     (tmp_path / "builtin").mkdir()

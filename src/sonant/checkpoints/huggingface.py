@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from sonant.checkpoints import Checkpoint
 from sonant.checkpoints.arrays import DTYPES, Storage, StoredArray, Tensors, contiguous, map_file, narrow, widen
-from sonant.checkpoints.torch_files import read_torch_file
 from sonant.checkpoints.vocabularies import TOKEN_FILES, read_json, read_vocabulary, token_files
 from sonant.errors import CheckpointError, OutputError, VocabularyError
 from sonant.model.config import EncoderConfig
@@ -138,6 +137,8 @@ def _safetensors_arrays(path: Path) -> dict[str, StoredArray]:
 
 def _torch_arrays(path: Path) -> dict[str, StoredArray]:
     """The tensors of a state dict that PyTorch saved."""
+    from sonant.checkpoints.torch_files import read_torch_file
+
     values = read_torch_file(path)
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} must hold names and tensors, but holds something else; fetch it again.")
