@@ -7,6 +7,8 @@ import os
 import pickle
 import random
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -390,3 +392,15 @@ def test_a_damaged_file_is_read_or_refused(zipped: bool, tmp_path: Path) -> None
             refused += 1
     assert read > 20
     assert refused > 100
+
+
+def test_pytorch_is_not_needed(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2).bfloat16()}, tmp_path / "a.bin")
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path; from sonant.checkpoints.torch_files import read_torch_file\n"
+        "print(read_torch_file(Path(sys.argv[1]))['a'].read())"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.bin")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[1.", "1.]"]
