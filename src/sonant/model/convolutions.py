@@ -67,7 +67,7 @@ class TimeNormConvLayer(ConvLayer):
         if self.conv.bias is not None:  # cancels out, but takes part in the graph
             shift = shift + self.conv.bias - self.conv.bias
         bias = norm.bias - scale[:, None] * shift
-        return (weight * scale[..., None]).mT.float(), bias.float()
+        return (weight * scale[..., None]).mT.to(norm.weight.dtype), bias.to(norm.weight.dtype)
 
 
 class FeatureExtractor(nn.Module):
