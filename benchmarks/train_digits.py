@@ -1,15 +1,15 @@
-"""Train the small digits-and-letters model that ships in the package, from FSDD and AN4, on a CPU.
+"""Train the small digits-and-letters model that ships in the package, on a CPU.
 
-    python benchmarks/train_digits.py DATA RUN
-    python benchmarks/train_digits.py DATA RUN --ship FOLDER
+    python benchmarks/train_digits.py FSDD SPOKEN RUN
+    python benchmarks/train_digits.py FSDD SPOKEN RUN --ship FOLDER
 
-DATA holds the folders `fsdd` and `an4`, each with a manifest.jsonl. RUN keeps the state: the same command goes on
-where it stopped. Rows are made on the fly: random strings of one speaker's digits, and AN4 utterances one after the
-other, at other speeds, levels, bands and distances. An hour of speech is seen over and over; held out are FSDD's
-recordings 0 to 4 of each speaker and digit, and AN4's official test part.
+FSDD is a folder with the free spoken digit dataset, SPOKEN one with the sentences of `digit_sentences.py` as a speech
+synthesiser spoke them; each has a manifest.jsonl. RUN keeps the state: the same command goes on where it stopped. Rows
+are made on the fly: random strings of one speaker's digits, and sentences one after the other, at other speeds, levels,
+bands and distances. Held out are FSDD's recordings 0 to 4 of each speaker and digit, and the sentences marked `test`.
 
-What got it going: a spectrum taught to the convolutions first (an auxiliary regression of log-mel bands), clean digits
-in short rows first, small batches, few distinct lengths (oneDNN prepares a primitive a shape).
+What got it going: a spectrum taught to the convolutions first (an auxiliary regression of log-mel bands), clean and
+short rows first, small batches, few distinct lengths (oneDNN prepares a primitive a shape).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import copy
 import json
 import math
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +54,8 @@ LENGTHS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0)
 BATCH_SECONDS = 16.0
 """Seconds of a batch; small ones leave the plateau of blanks sooner, by steps rather than by hours."""
 NOTE = (
-    "The built-in model knows English digits, spelled letters and a few command words (trained on an hour of FSDD and "
-    "AN4); pass --model for anything else."
+    "The built-in model knows spoken English digits, numbers and spelled letters, and little else; "
+    "pass --model for anything else."
 )
 
 
@@ -71,7 +72,7 @@ def read_clips(folder: Path, keep) -> list[Clip]:
 
 
 def held_out(row: dict) -> bool:
-    """FSDD's recordings 0 to 4 and AN4's test part."""
+    """FSDD's recordings 0 to 4, and rows of the split `test`."""
     if "split" in row:
         return row["split"] != "train"
     return int(Path(row["audio_filepath"]).stem.rsplit("_", 1)[1]) < 5
@@ -87,8 +88,6 @@ class Rows:
         self.speakers = sorted(self.digits)
         self.utterances = utterances
         self.random = generator
-        self.strings = 1.0
-        """Share of rows that are strings of digits, the easier kind."""
         self.hardship = 0.0
         """Share of rows that are spoilt: the clean ones teach letters first."""
 
@@ -98,7 +97,7 @@ class Rows:
         parts: list[np.ndarray] = []
         texts: list[str] = []
         room = size
-        strings = r.random() < self.strings
+        strings = r.random() < 0.5
         clips = self.digits[self.speakers[r.integers(len(self.speakers))]] if strings else self.utterances
         speed = math.exp(r.uniform(-0.18, 0.18))
         for _ in range(40):
@@ -150,14 +149,16 @@ def normalise(x: np.ndarray) -> np.ndarray:
     return (x - x.mean()) / np.sqrt(x.var() + 1e-7)
 
 
-def make_batch(rows: Rows, longest: float) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+def make_batch(rows: Rows, longest: float) -> tuple[torch.Tensor, torch.Tensor, list[str], torch.Tensor]:
     seconds = float(rows.random.choice([s for s in LENGTHS if s <= longest]))
     made = [rows.row(seconds) for _ in range(max(1, round(BATCH_SECONDS / seconds)))]
     x = np.zeros((len(made), int(seconds * RATE)), np.float32)
     for i, (samples, _) in enumerate(made):
         x[i, : len(samples)] = normalise(samples)
     lengths = torch.tensor([len(samples) for samples, _ in made])
-    return torch.from_numpy(x), lengths, [text for _, text in made]
+    num_frames = torch.tensor([CONFIG.num_frames(n) for n in lengths.tolist()])
+    mask = span_mask(num_frames, CONFIG.num_frames(x.shape[1]), rows.random)
+    return torch.from_numpy(x), lengths, [text for _, text in made], mask
 
 
 def mel_bands(bands: int = 80, size: int = 512) -> torch.Tensor:
@@ -219,7 +220,7 @@ def digit_strings(clips: list[Clip], count: int = 60) -> list[Clip]:
     return made
 
 
-def train(data: Path, run: Path, hours: float, rate: float) -> None:
+def train(fsdd: Path, spoken: Path, run: Path, hours: float, rate: float) -> None:
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model = CtcModel(CONFIG)
@@ -233,24 +234,28 @@ def train(data: Path, run: Path, hours: float, rate: float) -> None:
         for part, name in ((model, "model"), (to_mel, "to_mel"), (average, "average"), (optimiser, "optimiser")):
             part.load_state_dict(state[name])
         seen, step, began = state["seen"], state["step"], state["elapsed"]
-    clips = {name: read_clips(data / name, lambda r: not held_out(r)) for name in ("fsdd", "an4")}
-    test = {name: read_clips(data / name, held_out) for name in ("fsdd", "an4")}
+    corpora = {"fsdd": fsdd, "spoken": spoken}
+    clips = {name: read_clips(folder, lambda row: not held_out(row)) for name, folder in corpora.items()}
+    test = {name: read_clips(folder, held_out) for name, folder in corpora.items()}
     test["fsdd"] = digit_strings(test["fsdd"])
-    rows = Rows(clips["fsdd"], clips["an4"], np.random.default_rng(step))
+    rows = Rows(clips["fsdd"], clips["spoken"], np.random.default_rng(step))
     bands = mel_bands()
     started, reported, saved = time.monotonic() - began, time.monotonic(), time.monotonic()
     losses: list[float] = []
+    ahead = ThreadPoolExecutor(1)  # the next batch is made beside the step
+
+    def next_batch(done: float) -> Future:
+        rows.hardship = min(1.0, max(0.0, (done - 0.2) / 0.3))
+        return ahead.submit(make_batch, rows, 3.0 if done < 0.15 else LENGTHS[-1])
+
+    coming = next_batch(seen / 3600 / hours)
     while seen < hours * 3600:
         done = seen / 3600 / hours
-        rows.strings = 0.35 + 0.6 * max(0.0, 1 - done / 0.25)
-        rows.hardship = min(1.0, max(0.0, (done - 0.2) / 0.3))
-        x, lengths, texts = make_batch(rows, 3.0 if done < 0.15 else LENGTHS[-1])
+        x, lengths, texts, mask = coming.result()
+        coming = next_batch(done)
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, step / 300) * (0.5 + 0.5 * math.cos(math.pi * done))
         labels = [[INDEX["|" if c == " " else c] for c in text] for text in texts]
-        mask = span_mask(
-            torch.tensor([CONFIG.num_frames(n) for n in lengths.tolist()]), CONFIG.num_frames(x.shape[1]), rows.random
-        )
         with torch.autocast("cpu", torch.bfloat16):
             out = model.backbone(x, lengths, mask if done > 0.35 else None)
             log_probs = model.lm_head(out.last).float().log_softmax(-1)
@@ -314,9 +319,10 @@ def ship(run: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("fsdd", type=Path)
+    parser.add_argument("spoken", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--hours", type=float, default=36.0, help="hours of audio to see")
+    parser.add_argument("--hours", type=float, default=26.0, help="hours of audio to see")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ship", type=Path, help="write the model of RUN as a Hugging Face folder and stop")
@@ -325,4 +331,4 @@ if __name__ == "__main__":
     if options.ship:
         ship(options.run, options.ship)
     else:
-        train(options.data, options.run, options.hours, options.rate)
+        train(options.fsdd, options.spoken, options.run, options.hours, options.rate)

@@ -66,7 +66,9 @@ def run(
         targets = name_outputs(files, output, format) if output else {}
         from sonant.recognizer import load
 
-        asr = load(model, engine=engine, device=device, precision=precision, threads=threads)
+        asr = load(
+            model, engine=engine, device=device, precision=precision, threads=threads, progress=sys.stderr.isatty()
+        )
         if asr.checkpoint.note:
             say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
         failed = 0
