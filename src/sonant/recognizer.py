@@ -40,8 +40,9 @@ def load(
     """A recogniser from a model: a folder in Hugging Face's layout, a name on its hub, or (None) the built-in one.
 
     `engine` is `openvino` (CPUs, the default) or `torch`; `device` is `cpu`, `cuda`, `cuda:1`, `mps`; `precision` is
-    `fp32` or `bf16`, and `auto` takes bf16 where the processor has it. `progress` shows a download on stderr. Raises `CheckpointError` for a model that
-    cannot be found, read or trusted, and `EngineError` for what this machine lacks.
+    `fp32` or `bf16`, and `auto` takes bf16 where the processor has it. `progress` shows a download on stderr.
+    Raises `CheckpointError` for a model that cannot be found, read or trusted, and `EngineError` for what this machine
+    lacks.
     """
     checkpoint = open_checkpoint(source, revision=revision, progress=progress)
     opened = open_engine(checkpoint, engine=engine, device=device, precision=precision, threads=threads)
