@@ -75,7 +75,7 @@ def main() -> None:
     result = {
         "machine": describe("typer"),
         "rounds": options.rounds,
-        "model": options.model or "built-in",
+        "model": Path(options.model).name if options.model else "built-in",
         "rows": rows,
     }
     write_result("startup", result)

@@ -136,6 +136,11 @@ def test_the_runner_runs_fences_in_order_and_names_the_line_that_fails(
     assert failure.traceback[-1].lineno + 1 == 13
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_gap_is_left_to_fill(page: Path) -> None:
+    assert re.findall(r"@[A-Z]+@|\bTODO\b|\bTBD\b", page.read_text(encoding="utf-8")) == []
+
+
 def test_the_runner_finds_commands() -> None:
     text = "```bash\npip install . && sonant doctor\n$ sonant transcribe a.ogg \\\n  --format json\n```\n"
     [block] = blocks(text)

@@ -101,6 +101,6 @@ try:
     sonant.cli.main()
 except SystemExit as end:
     assert not end.code, end.code
-print("imported", *{{"torch", "openvino", "av", "soxr", "huggingface_hub", "safetensors"}} & set(sys.modules))
+print("imported", *{{"numpy", "torch", "openvino", "av", "soxr", "huggingface_hub", "safetensors"}} & set(sys.modules))
 """
     assert run_python(code).splitlines()[-1].strip() == "imported"

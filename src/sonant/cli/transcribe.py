@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sonant import subtitles
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say, say_once
 from sonant.errors import OptionError, SonantError
 
@@ -101,11 +100,13 @@ def transcribe(asr: Recognizer, file: str) -> Transcript:
 
 def print_transcript(transcript: Transcript, format: Format, title: str | None, number: int) -> None:
     """To standard output; several texts each under its file's name."""
+    from sonant.subtitles import to_json, to_text  # brings NumPy, which help does without
+
     if format is Format.json:
-        text = subtitles.to_json(transcript, indent=None)
+        text = to_json(transcript, indent=None)
     else:
         gap = "\n" if number else ""
-        text = (f"{gap}==> {title} <==\n" if title else "") + subtitles.to_text(transcript)
+        text = (f"{gap}==> {title} <==\n" if title else "") + to_text(transcript)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
