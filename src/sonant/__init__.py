@@ -26,6 +26,7 @@ _HOMES = {
     "AudioError": "errors",
     "CheckpointError": "errors",
     "VocabularyError": "errors",
+    "DataError": "errors",
     "EngineError": "errors",
     "MissingExtraError": "errors",
     "OptionError": "errors",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sonant.decode.greedy import GreedyDecoder as GreedyDecoder
     from sonant.errors import AudioError as AudioError
     from sonant.errors import CheckpointError as CheckpointError
+    from sonant.errors import DataError as DataError
     from sonant.errors import EngineError as EngineError
     from sonant.errors import MissingExtraError as MissingExtraError
     from sonant.errors import OptionError as OptionError

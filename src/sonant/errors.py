@@ -4,6 +4,7 @@
     ├── AudioError          no such file, not audio, empty, corrupt, or samples no model can take
     ├── CheckpointError     a model that cannot be found, read, trusted or built
     │   └── VocabularyError     tokens that do not fit the model, or lack a blank
+    ├── DataError           a manifest, a corpus or a shard that cannot be read, or cannot be trained on
     ├── EngineError         a device, precision or engine that is not to be had here
     ├── MissingExtraError   an optional package that is not installed
     ├── OptionError         a setting outside what it may be
@@ -29,6 +30,10 @@ class CheckpointError(SonantError):
 
 class VocabularyError(CheckpointError):
     """A vocabulary that does not fit its model or its text."""
+
+
+class DataError(SonantError):
+    """A manifest, a corpus or a shard that cannot be read, or that would spoil a training."""
 
 
 class EngineError(SonantError):

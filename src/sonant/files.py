@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Generator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
-from sonant.errors import OutputError
+from sonant.errors import OutputError, SonantError
 
 
 def write_text(path: str | PathLike[str], text: str) -> None:
@@ -17,13 +20,26 @@ def write_text(path: str | PathLike[str], text: str) -> None:
     A file that is replaced keeps its permissions, a link keeps pointing to it. What UTF-8 cannot hold (halves of
     characters, from odd file names) is written as an escape. Raises `OutputError` and leaves nothing behind.
     """
+    with open_output(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
+
+
+@contextmanager
+def open_output(path: str | PathLike[str]) -> Generator[BinaryIO]:
+    """A file to write that stands at `path` once the block ends well, with the promises of `write_text`.
+
+    What the block raises passes through, but for an `OSError`, which becomes an `OutputError`.
+    """
+    inside = False
     try:
         place = Path(path).resolve()
         mode = _replaceable(path, place)
         partial = place.with_name(f".sonant-{secrets.token_hex(8)}.tmp")  # a rename is one step within a folder only
         try:
             with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-                file.write(text.encode(errors="backslashreplace"))
+                inside = True
+                yield file
+                inside = False
                 file.flush()
                 os.fsync(file.fileno())  # a full disk may say so only now
             if mode is not None:
@@ -32,13 +48,15 @@ def write_text(path: str | PathLike[str], text: str) -> None:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-    except OutputError:
+    except SonantError:
         raise
     except FileNotFoundError as error:
         raise OutputError(f"{path} cannot be written, because its folder does not exist; create that first.") from error
     except PermissionError as error:
         raise OutputError(f"{path} may not be written by this user; choose another place.") from error
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a circle of links
+        if inside and not isinstance(error, OSError):
+            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(f"{path} could not be written ({reason}); choose another place, or make room.") from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sonant.errors import OutputError
-from sonant.files import write_text
+from sonant.files import open_output, write_text
 
 
 def listing(folder: Path) -> dict[str, int]:
@@ -113,3 +113,26 @@ def test_a_disk_that_fills_up(small_disk: Path) -> None:
     assert "(No space left on device)" in refused(small_disk / "a.txt", "new" * 100_000)
     assert (small_disk / "a.txt").read_text() == "old"
     write_text(small_disk / "a.txt", "new" * 100)
+
+
+def test_a_file_that_is_written_piece_by_piece_appears_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with open_output(path) as file:
+        file.write(b"one")
+        assert not path.exists()
+        file.write(b" two")
+    assert path.read_bytes() == b"one two"
+    assert list(listing(tmp_path)) == ["a.bin"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(ValueError("ours"), ValueError), (OSError(errno.ENOSPC, "full"), OutputError)]
+)
+def test_what_a_writer_raises_leaves_the_old_file(tmp_path: Path, error: Exception, expected: type[Exception]) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(expected, match="ours|full"), open_output(path) as file:
+        file.write(b"half of the n")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert list(listing(tmp_path)) == ["a.bin"]
