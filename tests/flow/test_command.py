@@ -102,7 +102,7 @@ def test_two_inputs_of_one_name_are_refused_before_any_work(
         (["--precision", "fp64"], "fp64"),
         (["--engine", "abacus"], "abacus"),
         (["--device", "cuda:99"], "cuda:99"),
-        (["--threads", "0"], "0"),
+        (["--threads", "0"], "--threads"),
         (["--format", "docx"], "docx"),
         (["--no-such-option"], "--no-such-option"),
     ],
