@@ -50,10 +50,13 @@ class Vocabulary:
         """From a token's text to its index."""
         return {token: i for i, token in enumerate(self.tokens)}
 
-    @property
+    @cached_property
     def space(self) -> str:
-        """What stands between two words of a written text."""
-        return "" if self.separator is None else " "
+        """What stands between two words of a written text: nothing where every token is a letter of a script without
+        spaces, a space between the phonemes of models that write these."""
+        mute = {*self.silent, self.unknown}
+        written = [token for i, token in enumerate(self.tokens) if i not in mute]
+        return "" if self.separator is None and all(len(token) == 1 for token in written) else " "
 
 
 @dataclass(frozen=True, eq=False)

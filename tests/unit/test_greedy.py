@@ -51,6 +51,12 @@ def test_a_script_without_spaces_has_a_word_a_token() -> None:
     assert [word.text for word in best.words] == ["你", "好", "好"]
 
 
+def test_phonemes_are_written_apart() -> None:
+    phonemes = Vocabulary(("<pad>", "n", "aɪ", "t"), blank=0)
+    log_probs = np.log(np.eye(4, dtype=np.float32)[[1, 2, 2, 0, 3]] * 0.9 + 0.025)
+    assert read(Emissions(log_probs, 0.02, phonemes)) == "n aɪ t"
+
+
 def test_times_and_confidence() -> None:
     [best] = GreedyDecoder().decode(spell("--HHE-|O"))
     first, second = best.words
