@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from sonant.errors import EngineError, MissingExtraError
 from sonant.types import FloatArray
@@ -18,7 +18,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 class Engine(Protocol):
-    """A model ready to hear. Waveforms are mono float32 at the model's rate, normalised if it wants that (`windows`)."""
+    """A model ready to hear. Waveforms are mono float32 at the model's rate, normalised if it wants that."""
 
     name: str
     """`openvino` or `torch`."""
@@ -46,9 +46,9 @@ def open_engine(
     """An engine that holds the checkpoint's model.
 
     `engine` `auto` is OpenVINO, unless `device` names a GPU (`cuda`, `cuda:1`, `mps`), which only PyTorch can use:
-    PyTorch is not even looked for where nobody asks for a GPU or for it. With `torch`, `device` `auto` is a GPU if it
-    finds one. `precision` `auto` is bf16 where the device multiplies it faster, else fp32. Raises `EngineError` for what
-    is not to be had here, `MissingExtraError` where PyTorch is wanted but not installed.
+    PyTorch is not even looked for where nobody asks for it or for a GPU. With `torch`, `device` `auto` is a GPU if it
+    finds one. `precision` `auto` is bf16 where the device multiplies it faster, else fp32. `threads` None is all cores.
+    Raises `EngineError` for what is not to be had here, `MissingExtraError` where PyTorch is wanted but not installed.
     """
     if engine not in ENGINES:
         raise EngineError(f"An engine must be auto, openvino or torch, but is {engine!r}; choose one of these.")
@@ -56,17 +56,16 @@ def open_engine(
         raise EngineError(f"A precision must be auto, fp32 or bf16, but is {precision!r}; choose one of these.")
     if device not in ("auto", "cpu", "cuda", "mps") and not device.removeprefix("cuda:").isdecimal():
         raise EngineError(f"A device must be auto, cpu, cuda, cuda:N or mps, but is {device!r}; choose one of these.")
-    wanted = cast("Literal['auto', 'fp32', 'bf16']", precision)
     on_gpu = device not in ("auto", "cpu")
     if engine == "openvino" and on_gpu:
         raise EngineError(
-            f"The engine openvino runs on the device cpu only, but the device is {device}; leave the engine out, or the device."
+            f"The engine openvino runs on the device cpu only, but the device is {device}; take torch or auto."
         )
     if engine == "torch" or on_gpu:
-        return _open_torch(checkpoint, device, wanted, threads)
+        return _open_torch(checkpoint, device, precision, threads)
     from sonant.engines.openvino import OpenVinoEngine
 
-    return OpenVinoEngine(checkpoint, wanted, threads)
+    return OpenVinoEngine(checkpoint, precision, threads)
 
 
 def _open_torch(
@@ -78,6 +77,6 @@ def _open_torch(
         if error.name != "torch":
             raise
         raise MissingExtraError(
-            f"The device {device} of the engine torch needs PyTorch, which is not installed: pip install 'sonant[torch]'"
+            "The engine torch, which GPUs need, runs on PyTorch, which is not installed: pip install 'sonant[torch]'"
         ) from None
     return TorchEngine(checkpoint, device, precision, threads)

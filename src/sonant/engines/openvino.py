@@ -1,0 +1,136 @@
+"""The engine for CPUs: the encoder as an OpenVINO graph (`sonant.engines.graph`), without PyTorch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from openvino import Core, InferRequest, Model
+
+from sonant.checkpoints import Checkpoint
+from sonant.engines import Precision
+from sonant.engines.graph import FirstLayer, GraphBuilder, distance_buckets
+from sonant.errors import CheckpointError, EngineError, OptionError
+from sonant.types import FloatArray
+
+
+class OpenVinoEngine:
+    """A checkpoint in OpenVINO; see `sonant.engines.Engine` for what its methods promise.
+
+    Clips are computed one after the other, which is faster on a CPU than a batch. `precision` is `fp32`, `bf16`, or
+    `auto` (bf16 where the processor has it); `threads` is a number of processor cores (all, where None). It may be
+    called from several threads, which then wait for each other. Raises `EngineError` for a precision that this machine
+    lacks, `CheckpointError` for weights that do not fit.
+    """
+
+    name = "openvino"
+    device = "cpu"
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise OptionError(f"The number of threads must be at least 1, but is {threads}; leave it out for all.")
+        self.checkpoint = checkpoint
+        self.config = checkpoint.config
+        self.threads = threads
+        self._core = Core()
+        self.precision: Precision = find_precision(precision, self._core)
+        self._lock = threading.Lock()
+        self._builder = GraphBuilder(checkpoint)
+        self._first_layer = FirstLayer(checkpoint)
+        self._log_probs = None if checkpoint.vocabulary is None else self._compile(self._builder.log_probs())
+
+    def emit(self, waveforms: Sequence[FloatArray]) -> list[FloatArray]:
+        """Log-probabilities (T, V) of each waveform, in the order given; none of one shorter than a frame.
+
+        Raises `CheckpointError` for a model without a CTC head, and `EngineError` where numbers run out of range or
+        memory does not suffice.
+        """
+        vocabulary = self.checkpoint.vocabulary
+        if self._log_probs is None or vocabulary is None:
+            raise CheckpointError(
+                f"{self.checkpoint.name} was only pre-trained and has no CTC head, so it cannot write text; "
+                "fine-tune it, or pass a model that was."
+            )
+        emitted: list[FloatArray] = []
+        for waveform in waveforms:
+            if not self.config.num_frames(len(waveform)):
+                emitted.append(np.zeros((0, len(vocabulary)), np.float32))
+                continue
+            (log_probs,) = self._infer(self._log_probs, waveform, [0])
+            if not np.isfinite(log_probs).all():
+                raise EngineError(
+                    f"Log-probabilities must be finite, but {self.checkpoint.name} gave others for a clip of "
+                    f"{len(waveform)} samples; look for samples that are huge or not finite."
+                )
+            emitted.append(log_probs)
+        return emitted
+
+    def states(self, waveform: FloatArray, layers: Sequence[int] | None = None) -> list[FloatArray]:
+        """States (T, D) of the layers asked for (all, where None): 0 enters the first layer, i is layer i's output.
+
+        The first call prepares the model once more, with every layer as an output.
+        """
+        count = self.config.num_hidden_layers + 1
+        wanted = range(count) if layers is None else layers
+        for layer in wanted:
+            if not 0 <= layer < count:
+                raise OptionError(f"A layer of {self.checkpoint.name} must be from 0 to {count - 1}, but is {layer}.")
+        if not self.config.num_frames(len(waveform)):
+            return [np.zeros((0, self.config.hidden_size), np.float32) for _ in wanted]
+        return self._infer(self._states, waveform, wanted)
+
+    @cached_property
+    def _states(self) -> InferRequest:
+        return self._compile(self._builder.states())
+
+    def _compile(self, model: Model) -> InferRequest:
+        options: dict[str, object] = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # or several processes with one thread each share the first core
+        }
+        if self.threads is not None:
+            options["INFERENCE_NUM_THREADS"] = self.threads
+        request = self._core.compile_model(model, "CPU", options).create_infer_request()
+        # OpenVINO 2026.4 attends wrongly ever after where the first clip that it sees is a single frame: show it two
+        self._infer(request, np.zeros(self.config.receptive_field + self.config.hop, np.float32), [])
+        return request
+
+    def _infer(self, request: InferRequest, waveform: FloatArray, outputs: Sequence[int]) -> list[FloatArray]:
+        """Copies of some of a graph's outputs for one clip."""
+        inputs: list[object] = [*self._first_layer.inputs(waveform)]
+        config = self.config
+        if config.num_buckets is not None and config.num_hidden_layers:
+            num_frames = config.num_frames(len(waveform))
+            inputs.append(distance_buckets(num_frames, config.num_buckets, config.max_bucket_distance))
+        try:
+            with self._lock:
+                request.infer(inputs, share_inputs=True)
+                return [np.array(request.get_output_tensor(i).data, np.float32) for i in outputs]
+        except (RuntimeError, MemoryError) as error:
+            if not isinstance(error, MemoryError) and "alloc" not in str(error):
+                raise
+            raise EngineError(
+                f"{self.checkpoint.name} needs more memory than is free for a clip of {len(waveform)} samples; "
+                "take shorter windows, or close other programs."
+            ) from error
+
+
+def find_precision(name: str, core: Core) -> Precision:
+    """The precision a name stands for on this processor; `EngineError` where it is not to be had."""
+    if name not in ("auto", "fp32", "bf16"):
+        raise EngineError(f"A precision must be auto, fp32 or bf16, but is {name!r}; choose one of these.")
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if name == "bf16" and not has_bf16:
+        raise EngineError(
+            "The precision bf16 was asked for, but this processor has no instructions for it; take fp32 or auto."
+        )
+    return "bf16" if has_bf16 and name != "fp32" else "fp32"

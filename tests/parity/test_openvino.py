@@ -1,0 +1,78 @@
+"""The OpenVINO engine computes what the PyTorch encoder computes, for every family and variant."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from openvino import Core
+
+from parity.tiny import VARIANTS, checkpoint_of, random_model, random_waveform
+from sonant.engines.openvino import OpenVinoEngine
+from sonant.model.heads import CtcModel
+from sonant.types import FloatArray
+
+SHORTEST = VARIANTS["wav2vec2-base"].receptive_field
+LENGTHS = (SHORTEST, SHORTEST + 1, 3217, 16000)
+
+
+def in_torch(model: CtcModel, waveform: FloatArray) -> tuple[FloatArray, list[FloatArray]]:
+    """Log-probabilities (T, V) and states (T, D) of one clip."""
+    with torch.inference_mode():
+        output = model(torch.from_numpy(waveform)[None], all_states=True)
+    return output.logits[0].log_softmax(-1).numpy(), [state[0].numpy() for state in output.states]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_equals_torch(variant: str) -> None:
+    model = random_model(VARIANTS[variant])
+    engine = OpenVinoEngine(checkpoint_of(model), "fp32", threads=1)
+    waveforms = [random_waveform(num_samples, seed=num_samples) for num_samples in LENGTHS]
+    emitted = engine.emit(waveforms)
+    for waveform, log_probs in zip(waveforms, emitted, strict=True):
+        expected, expected_states = in_torch(model, waveform)
+        assert log_probs.shape == expected.shape
+        np.testing.assert_allclose(log_probs, expected, rtol=0, atol=5e-5)
+        states = engine.states(waveform)
+        assert len(states) == len(expected_states)
+        for state, expected_state in zip(states, expected_states, strict=True):
+            np.testing.assert_allclose(state, expected_state, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_clip_alone_equals_the_clip_beside_others(variant: str) -> None:
+    engine = OpenVinoEngine(checkpoint_of(random_model(VARIANTS[variant])), "fp32", threads=1)
+    clips = [random_waveform(num_samples, seed=num_samples) for num_samples in (16000, SHORTEST, 9000)]
+    together = engine.emit(clips)
+    for clip, beside in zip(clips, together, strict=True):
+        (alone,) = engine.emit([clip])
+        np.testing.assert_array_equal(alone, beside)
+
+
+@pytest.mark.parametrize("variant", ["wav2vec2-base", "wav2vec2-large"])
+def test_a_loud_hum_costs_no_digits(variant: str) -> None:
+    """Samples that all but agree: their differences, which the model hears, must survive the statistics."""
+    model = random_model(VARIANTS[variant])
+    time = np.arange(16000) / 16000
+    waveform = (3 + np.sin(2 * np.pi * 50 * time)).astype(np.float32) + 1e-3 * random_waveform(16000)
+    (log_probs,) = OpenVinoEngine(checkpoint_of(model), "fp32", threads=1).emit([waveform])
+    with torch.inference_mode():
+        expected = model.double()(torch.from_numpy(waveform).double()[None]).logits[0].log_softmax(-1).numpy()
+    np.testing.assert_allclose(log_probs, expected, rtol=0, atol=5e-4)
+
+
+@pytest.mark.skipif(
+    "BF16" not in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"), reason="needs a processor with bfloat16"
+)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bfloat16_is_close(variant: str) -> None:
+    checkpoint = checkpoint_of(random_model(VARIANTS[variant]))
+    waveform = random_waveform(32000)
+    exact = OpenVinoEngine(checkpoint, "fp32", threads=1)
+    rough = OpenVinoEngine(checkpoint, "bf16", threads=1)
+    assert rough.precision == "bf16"
+    (expected,), (log_probs,) = exact.emit([waveform]), rough.emit([waveform])
+    assert np.sqrt(np.mean((log_probs - expected) ** 2)) < 0.03 * expected.std()
+    assert np.mean(log_probs.argmax(-1) == expected.argmax(-1)) > 0.9
+    for state, expected_state in zip(rough.states(waveform), exact.states(waveform), strict=True):
+        assert np.sqrt(np.mean((state - expected_state) ** 2)) < 0.03 * expected_state.std()
