@@ -52,8 +52,11 @@ class Vocabulary:
 
     @cached_property
     def space(self) -> str:
-        """What stands between two words of a written text: nothing where every token is a letter of a script without
-        spaces, a space between the phonemes of models that write these."""
+        """What stands between two words of a written text.
+
+        Nothing in scripts without spaces, whose every token is a letter; a space between the phonemes of models that
+        write these.
+        """
         mute = {*self.silent, self.unknown}
         written = [token for i, token in enumerate(self.tokens) if i not in mute]
         return "" if self.separator is None and all(len(token) == 1 for token in written) else " "
