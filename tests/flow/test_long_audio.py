@@ -10,18 +10,9 @@ import pytest
 
 import sonant
 from sonant import audio
+from sonant.text import count_errors
 
 RATE = 16000
-
-
-def count_errors(reference: list[str], heard: list[str]) -> int:
-    """Fewest words to change, add or drop."""
-    row = np.arange(len(heard) + 1)
-    for i, word in enumerate(reference, 1):
-        changed = row[:-1] + np.array([word != other for other in heard], int)
-        best = np.minimum(changed, row[1:] + 1)
-        row = np.minimum.accumulate(np.concatenate([[i], best]) - np.arange(len(heard) + 1)) + np.arange(len(heard) + 1)
-    return int(row[-1])
 
 
 @pytest.mark.data
@@ -41,14 +32,6 @@ def test_ten_minutes_have_the_word_errors_of_their_utterances(
         order.append(int(random.integers(len(rows))))
         parts += [utterances[order[-1]], np.zeros(int(random.uniform(0.2, 1.0) * RATE), np.float32)]
     said = [word for i in order for word in rows[i]["text"].upper().split()]
-    by_one = count_errors(said, [word for i in order for word in alone[i]]) / len(said)
-    joined = count_errors(said, asr.transcribe(np.concatenate(parts), RATE).text.split()) / len(said)
+    by_one = count_errors(said, [word for i in order for word in alone[i]]).rate
+    joined = count_errors(said, asr.transcribe(np.concatenate(parts), RATE).text.split()).rate
     assert joined <= by_one + 0.005
-
-
-@pytest.mark.parametrize(
-    ("reference", "heard", "errors"),
-    [("a b c", "a b c", 0), ("a b c", "a c", 1), ("a b", "", 2), ("", "a", 1), ("a b c d", "b c d e", 2)],
-)
-def test_errors_are_counted(reference: str, heard: str, errors: int) -> None:
-    assert count_errors(reference.split(), heard.split()) == errors
