@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
+from math import inf
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,10 @@ Source = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Array
 """A path (`-` is standard input), a file's bytes, a file object open for reading bytes, or samples."""
 
 
+Part = tuple[float, float | None] | None
+"""Seconds from the beginning and seconds of length; None is all."""
+
+
 class AudioStream:
     """Mono float32 blocks of about one second each, once, in memory that does not grow with the length.
 
@@ -44,6 +49,7 @@ class AudioStream:
         duration: float | None,
         warnings: list[str],
         close: Callable[[], None] = lambda: None,
+        source_rate: int | None = None,
     ) -> None:
         self.name = name
         """What messages call the source: its path as given, or a description."""
@@ -51,6 +57,8 @@ class AudioStream:
         """Hertz of the blocks."""
         self.duration = duration
         """Seconds that the source declares to last, which may be wrong; None where it does not say."""
+        self.source_rate = source_rate
+        """Hertz of the source as it declares them (Opus always 48000); None where it does not say."""
         self.warnings = warnings
         """What was odd, as sentences; complete once the last block is read."""
         self.num_samples = 0
@@ -80,30 +88,51 @@ class AudioStream:
         self._close()
 
 
-def open_audio(source: Source, sample_rate: int = 16_000, *, array_rate: float | None = None) -> AudioStream:
+def open_audio(
+    source: Source,
+    sample_rate: int = 16_000,
+    *,
+    array_rate: float | None = None,
+    offset: float | None = None,
+    duration: float | None = None,
+) -> AudioStream:
     """A stream of `source` at `sample_rate` hertz, its channels mixed down by their mean.
 
     Of a container the default track is read (else the first). Stretches of its timeline without sound become silence,
     so times are those a player shows. Samples need their `array_rate`; their form is that of `from_array`.
-    Raises `AudioError` for what cannot be opened, decoded or heard.
+    With `offset` only what follows so many seconds is given, `duration` seconds at most; most containers are read from
+    there on. Raises `AudioError` for what cannot be opened, decoded or heard.
     """
     if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
         raise OptionError(
             f"Audio is read at {LOWEST_RATE} to {HIGHEST_RATE} Hz, but {sample_rate} Hz was asked for; "
             "pass the rate of the model, mostly 16000."
         )
+    if not (offset is None or 0 <= offset < inf) or not (duration is None or 0 < duration < inf):
+        raise OptionError(
+            f"A part of audio begins at 0 s or later and lasts longer than 0 s, but an offset of {offset} and a "
+            f"duration of {duration} came; correct them."
+        )
+    part = None if offset is None and duration is None else (offset or 0.0, duration)
     if isinstance(source, str | PathLike):
-        return _open_path(os.fspath(source), sample_rate)
+        return _open_path(os.fspath(source), sample_rate, part)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _open_file("The audio", io.BytesIO(source), sample_rate, close=True)
+        return _open_file("The audio", io.BytesIO(source), sample_rate, part, close=True)
     if hasattr(source, "read"):
-        return _open_file(_name_of(cast(BinaryIO, source)), cast(BinaryIO, source), sample_rate, close=False)
-    return _open_array(cast(ArrayLike, source), array_rate, sample_rate)
+        return _open_file(_name_of(cast(BinaryIO, source)), cast(BinaryIO, source), sample_rate, part, close=False)
+    return _open_array(cast(ArrayLike, source), array_rate, sample_rate, part)
 
 
-def read(source: Source, sample_rate: int = 16_000, *, array_rate: float | None = None) -> FloatArray:
+def read(
+    source: Source,
+    sample_rate: int = 16_000,
+    *,
+    array_rate: float | None = None,
+    offset: float | None = None,
+    duration: float | None = None,
+) -> FloatArray:
     """All of `source` as (N,), with the meaning and the errors of `open_audio`; four bytes a sample of memory."""
-    with open_audio(source, sample_rate, array_rate=array_rate) as stream:
+    with open_audio(source, sample_rate, array_rate=array_rate, offset=offset, duration=duration) as stream:
         return np.concatenate([np.zeros(0, np.float32), *stream])
 
 
@@ -117,12 +146,12 @@ def from_array(samples: ArrayLike, sample_rate: float, target_rate: int = 16_000
     return read(samples, target_rate, array_rate=sample_rate)
 
 
-def _open_path(path: str, sample_rate: int) -> AudioStream:
+def _open_path(path: str, sample_rate: int, part: Part) -> AudioStream:
     """A regular file, or standard input: a pipe or a device opened by its name could hold us forever."""
     if path == "-":
         if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  # so it is under pythonw
             raise AudioError("Standard input was asked for, but this process has none; pass a file.")
-        return _open_file("Standard input", sys.stdin.buffer, sample_rate, close=False)
+        return _open_file("Standard input", sys.stdin.buffer, sample_rate, part, close=False)
     try:
         if (place := Path(path)).is_dir():
             raise AudioError(f"{path} is a folder, but a file was expected; pass the files in it one by one.")
@@ -137,20 +166,24 @@ def _open_path(path: str, sample_rate: int) -> AudioStream:
         raise AudioError(f"{path} may not be read by this user; change its permissions or copy it.") from error
     except (OSError, ValueError) as error:
         raise AudioError(f"{path} cannot be opened ({reason(error)}); check the path.") from error
-    return _open_file(path, file, sample_rate, close=True)
+    return _open_file(path, file, sample_rate, part, close=True)
 
 
-def _open_file(name: str, file: BinaryIO, sample_rate: int, *, close: bool) -> AudioStream:
+def _open_file(name: str, file: BinaryIO, sample_rate: int, part: Part, *, close: bool) -> AudioStream:
     try:
         media = Media(name, file, file.close if close else lambda: None)
     except BaseException:
         if close:
             file.close()
         raise
-    return AudioStream(name, media.pieces(), sample_rate, media.duration, media.warnings, media.close)
+    pieces = media.part(*part) if part else media.pieces()
+    duration = media.duration
+    if part and duration is not None:
+        duration = max(0.0, min(duration - part[0], part[1] or inf))
+    return AudioStream(name, pieces, sample_rate, duration, media.warnings, media.close, media.rate)
 
 
-def _open_array(samples: ArrayLike, array_rate: float | None, sample_rate: int) -> AudioStream:
+def _open_array(samples: ArrayLike, array_rate: float | None, sample_rate: int, part: Part) -> AudioStream:
     try:
         array = np.asarray(samples)
     except Exception as error:  # whatever a foreign __array__ raises: tensors on a GPU, ragged lists
@@ -175,9 +208,15 @@ def _open_array(samples: ArrayLike, array_rate: float | None, sample_rate: int) 
             "64-bit integers are taken at a full scale of 2**63, but these stay below 2**31; "
             "convert them to the type they were recorded in, mostly with astype('int16')."
         )
-    length = channels.shape[1]
+    if part:
+        first = round(part[0] * rate)
+        channels = channels[:, first : None if part[1] is None else first + round(part[1] * rate)]
+    if not (length := channels.shape[1]):
+        raise AudioError(
+            f"The array ends before {part and part[0]:g} s, where a part of it begins; correct the offset and duration."
+        )
     pieces = ((rate, mono(list(channels[:, start : start + rate]))) for start in range(0, length, rate))
-    return AudioStream("The array", pieces, sample_rate, length / rate, [])
+    return AudioStream("The array", pieces, sample_rate, length / rate, [], source_rate=rate)
 
 
 def _resampled(pieces: Pieces, sample_rate: int) -> Generator[FloatArray]:

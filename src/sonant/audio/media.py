@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sonant.audio.samples import Pieces, check_form, mono, reason
 from sonant.errors import AudioError
+from sonant.types import FloatArray
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -40,6 +41,10 @@ _REDIRECTORS = frozenset(
 )
 # Of these the header says how long they are; of the others FFmpeg reckons it from what there is.
 _DECLARING = frozenset(["aiff", "asf", "caf", "flac", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "w64"])
+# Of these the time of a frame is known wherever reading begins.
+_SEEKABLE = _DECLARING - {"asf", "flv"} | {"wav", "ogg", "mp3"}
+RUN_UP = 0.5
+"""Seconds decoded before the place that is sought: codecs with a memory need some frames to be right again."""
 _FRAME_TYPES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
 
 
@@ -57,6 +62,8 @@ class Media:
         try:
             self._track = self._chosen()
             self.duration, self._promised = self._lengths()
+            self.rate = self._track.codec_context.sample_rate or None
+            self._sought, self._began = False, 0.0
         except BaseException:
             self._container.close()
             raise
@@ -117,7 +124,47 @@ class Media:
         alone = own > 0 or len(container.streams) == 1
         return duration, promised if alone else None
 
-    def pieces(self) -> Pieces:
+    def part(self, start: float, duration: float | None) -> Pieces:
+        """What `pieces` gives from `start` seconds on, `duration` seconds long; little else is read."""
+        self._seek(start)
+        end = math.inf if duration is None else start + duration
+        clock, found = None, False
+        pieces = self.pieces()
+        try:
+            for rate, samples in pieces:
+                clock = self._began if clock is None else clock
+                first, last = max(0, round((start - clock) * rate)), len(samples)
+                clock += last / rate
+                if clock > end:
+                    last -= round((clock - end) * rate)
+                if first < last:
+                    yield rate, samples[first:last]
+                    found = True
+                if clock >= end:
+                    break
+        finally:
+            pieces.close()
+        if not found:
+            raise AudioError(
+                f"{self._name} has no sound at {start:g} s, but an utterance from there on was asked for; "
+                "correct its offset and duration."
+            )
+
+    def _seek(self, start: float) -> None:
+        """Go on from shortly before `start` where the container allows it."""
+        from av.error import FFmpegError
+
+        formats = self._container.format.name
+        origin, base = (self._container.start_time or 0) / 1e6, self._track.time_base
+        if start < 2 * RUN_UP or formats not in _SEEKABLE or not self._reader.seekable() or not base:
+            return
+        try:
+            self._container.seek(round((start - RUN_UP + origin) / base), stream=self._track)
+            self._sought = True
+        except FFmpegError:
+            return  # it is read from its beginning
+
+    def pieces(self) -> Generator[tuple[int, FloatArray]]:
         """Sample rate and mono samples; gaps in the timeline as silence."""
         start = self._container.start_time
         origin = None if start is None else start / 1e6
@@ -127,6 +174,8 @@ class Media:
             for frame in self._frames():
                 rate = frame.sample_rate
                 check_form(self._name, rate, frame.layout.nb_channels)
+                if self._sought and not heard:
+                    self._began = clock = (frame.time or 0.0) - (origin or 0.0)
                 if frame.time is not None:
                     origin = frame.time if origin is None else origin
                     gap = frame.time - origin - clock
@@ -181,6 +230,8 @@ class Media:
                 )
             )
             raise AudioError(f"{self._name} {why}.")
+        if not heard and self._sought:  # beyond its end
+            return
         if not heard:
             raise AudioError(f"{self._name} holds no samples, but sound was expected; record or copy it again.")
         if self._damaged:
