@@ -9,7 +9,7 @@ import pytest
 import sonant
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.ogg"
-SAID = "ONE TWO THREE"
+SAID = "SEVEN THREE NINE ONE FIVE EIGHT"
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ def test_a_clip_does_not_depend_on_its_neighbours(asr: sonant.Recognizer, exampl
 def test_no_word_is_cut_lost_or_doubled_at_a_join(example: Path) -> None:
     """The same words, moved step by step across the joins of short windows."""
     asr = sonant.load(precision="fp32", window=sonant.WindowSpec(seconds=6.0, margin=1.5))
-    samples = audio.read(example)
+    samples = np.concatenate([audio.read(example), np.zeros(RATE // 3, np.float32)])
     for shift in np.linspace(0, 3, 13):
         lead = np.zeros(int(shift * RATE), np.float32)
         recording = np.concatenate([lead, *[samples] * 4])

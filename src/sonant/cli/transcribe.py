@@ -70,14 +70,15 @@ def run(
         )
         if asr.checkpoint.note:
             say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
-        failed = 0
-        for number, file in enumerate(files):
+        failed = printed = 0
+        for file in files:
             try:
                 transcript = transcribe(asr, file)
                 if file in targets:
                     transcript.save(targets[file])
                 else:
-                    print_transcript(transcript, format, file if len(files) > 1 else None, number)
+                    print_transcript(transcript, format, file if len(files) > 1 else None, gap=printed > 0)
+                    printed += 1
             except SonantError as error:
                 if debug:
                     raise
@@ -98,15 +99,15 @@ def transcribe(asr: Recognizer, file: str) -> Transcript:
     return transcript
 
 
-def print_transcript(transcript: Transcript, format: Format, title: str | None, number: int) -> None:
+def print_transcript(transcript: Transcript, format: Format, title: str | None, gap: bool) -> None:
     """To standard output; several texts each under its file's name."""
     from sonant.subtitles import to_json, to_text  # brings NumPy, which help does without
 
     if format is Format.json:
         text = to_json(transcript, indent=None)
     else:
-        gap = "\n" if number else ""
-        text = (f"{gap}==> {title} <==\n" if title else "") + to_text(transcript)
+        heading = f"==> {title} <==\n" if title else ""
+        text = ("\n" if gap and title else "") + heading + to_text(transcript)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
