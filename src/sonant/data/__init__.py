@@ -1,0 +1,1 @@
+"""Speech with its texts: manifests, corpora, what is wrong with them, shards, and (with PyTorch) batches."""
