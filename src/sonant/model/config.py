@@ -166,6 +166,49 @@ class EncoderConfig:
         return values
 
 
+@dataclass(frozen=True)
+class PretrainConfig:
+    """What wav2vec 2.0 pre-training adds to an architecture, from the same `config.json`; defaults are the paper's.
+
+    How much is masked is no part of it: published files hold the values of fine-tuning there.
+    """
+
+    num_codevectors_per_group: int = 320
+    """V of arXiv:2006.11477."""
+    num_codevector_groups: int = 2
+    """G of the paper: codebooks whose entries are joined into one target."""
+    codevector_dim: int = 256
+    """Width of a joined target before its projection."""
+    proj_codevector_dim: int = 256
+    """Width in which targets and the transformer's output are compared."""
+    num_negatives: int = 100
+    """K of the paper: wrong answers beside the right one."""
+    contrastive_logits_temperature: float = 0.1
+    diversity_loss_weight: float = 0.1
+    feature_penalty_weight: float = 10.0
+    """Of the convolutions' mean square; transformers does not know it. XLS-R and lv60 models were trained with 0."""
+    feat_quantizer_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise `CheckpointError` for what cannot be built."""
+        for name, (least, most) in _PRETRAIN_RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                _refuse(name, f"between {least:g} and {most:g}", getattr(self, name))
+        if self.codevector_dim % self.num_codevector_groups:
+            _refuse("num_codevector_groups", f"a divisor of codevector_dim ({self.codevector_dim})",
+                    self.num_codevector_groups)  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PretrainConfig:
+        """Read the fields of pre-training from a Hugging Face `config.json`; `CheckpointError` for impossible ones."""
+        given = {f.name: (values.get(f.name), f.default) for f in fields(cls)}
+        return cls(**{name: _checked(name, value, old) for name, (value, old) in given.items() if value is not None})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as transformers reads them back; they go beside those of the encoder."""
+        return asdict(self)
+
+
 _CLASS_NAMES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM", "data2vec-audio": "Data2VecAudio"}
 
 _CHOICES = {
@@ -191,6 +234,14 @@ _RANGES: dict[str, tuple[float, float]] = {
     "num_buckets": (4, MAX_SIZE),  # fewer leave no exact bucket on either side
     "layer_norm_eps": (1e-20, 1.0),
     **dict.fromkeys(_DROPOUTS, (0.0, 1.0)),
+}
+
+_PRETRAIN_RANGES: dict[str, tuple[float, float]] = {
+    "num_codevectors_per_group": (2, MAX_SIZE),
+    **dict.fromkeys(("num_codevector_groups", "codevector_dim", "proj_codevector_dim", "num_negatives"), (1, MAX_SIZE)),
+    "contrastive_logits_temperature": (1e-4, 1e4),
+    **dict.fromkeys(("diversity_loss_weight", "feature_penalty_weight"), (0.0, 1e6)),
+    "feat_quantizer_dropout": (0.0, 1.0),
 }
 
 # What transformers takes where config.json is silent (it leaves out what is at its default), unless it is as above.

@@ -32,6 +32,8 @@ class Encoded:
     """On request: what enters the first layer, then each layer's output, of which the last is `last`; else empty."""
     features: Tensor
     """(B, T, C): the convolutions' output after the projection's norm; what the quantiser of pre-training sees."""
+    convolved: Tensor
+    """(B, T, C): the same before that norm, for the feature penalty of pre-training."""
 
 
 class FeatureProjection(nn.Module):
@@ -229,24 +231,32 @@ class Encoder(nn.Module):
         self.encoder = Transformer(config)
 
     def forward(
-        self, waveforms: Tensor, lengths: Tensor | None = None, mask: Tensor | None = None, all_states: bool = False
+        self,
+        waveforms: Tensor,
+        lengths: Tensor | None = None,
+        mask: Tensor | None = None,
+        all_states: bool = False,
+        mask_channels: Tensor | None = None,
     ) -> Encoded:
         """Encode (B, N) samples, of which `lengths` (B,) are real (all, where None).
 
-        `mask` (B, T) replaces frames by the learned mask vector before the transformer. A row must be at least
-        `config.receptive_field` samples long. Keep `lengths` on the host: looking at them there waits for no GPU.
+        Before the transformer, `mask` (B, T) replaces frames by the learned mask vector, then `mask_channels` (B, D)
+        sets channels to 0. A row must be at least `config.receptive_field` samples long. Keep `lengths` on the host:
+        looking at them there waits for no GPU.
         """
         padded = lengths is not None and bool((lengths < waveforms.shape[1]).any())
         real = torch.full(waveforms.shape[:1], waveforms.shape[1]) if lengths is None else lengths
         real = real.to(waveforms.device)
         if padded:
             waveforms = waveforms.masked_fill(~frame_mask(real, waveforms.shape[1]), 0)  # there may be NaN
-        features, real = self.feature_extractor(waveforms, real)
-        x, features = self.feature_projection(features)
+        convolved, real = self.feature_extractor(waveforms, real)
+        x, features = self.feature_projection(convolved)
         if mask is not None:
             x = torch.where(mask[..., None], self.masked_spec_embed.to(x.dtype), x)
+        if mask_channels is not None:
+            x = x.masked_fill(mask_channels[:, None], 0)
         last, states = self.encoder(x, real, padded, all_states)
-        return Encoded(last, real, states, features)
+        return Encoded(last, real, states, features, convolved)
 
 
 def count_parameters(parameters: Iterable[Tensor]) -> int:

@@ -13,6 +13,7 @@ from sonant.model.encoder import Encoder
 
 if TYPE_CHECKING:
     from sonant.checkpoints import Checkpoint
+    from sonant.model.pretrain import ContrastiveModel
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ class CtcModel(nn.Module):
 _DISPENSABLE = ("masked_spec_embed", "encoder.pos_conv_embed.batch_norm.num_batches_tracked")
 
 
-def load_weights(model: CtcModel | Encoder, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> None:
+def load_weights(
+    model: CtcModel | ContrastiveModel | Encoder, checkpoint: Checkpoint, device: torch.device | str = "cpu"
+) -> None:
     """Give a model, best one on the meta device, copies of a checkpoint's weights on `device`; others are ignored.
 
     One tensor is read after the other, so that memory holds the model once. Raises `CheckpointError` where a weight
