@@ -54,7 +54,8 @@ def open_engine(
         raise EngineError(f"An engine must be auto, openvino or torch, but is {engine!r}; choose one of these.")
     if precision not in PRECISIONS:
         raise EngineError(f"A precision must be auto, fp32 or bf16, but is {precision!r}; choose one of these.")
-    if device not in ("auto", "cpu", "cuda", "mps") and not device.removeprefix("cuda:").isdecimal():
+    kind, _, number = device.partition(":")
+    if device not in ("auto", "cpu", "cuda", "mps") and not (kind == "cuda" and number.isdecimal()):
         raise EngineError(f"A device must be auto, cpu, cuda, cuda:N or mps, but is {device!r}; choose one of these.")
     on_gpu = device not in ("auto", "cpu")
     if engine == "openvino" and on_gpu:
