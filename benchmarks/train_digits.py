@@ -54,8 +54,8 @@ LENGTHS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0)
 BATCH_SECONDS = 16.0
 """Seconds of a batch; small ones leave the plateau of blanks sooner, by steps rather than by hours."""
 NOTE = (
-    "The built-in model knows spoken English digits, numbers and spelled letters, and little else; "
-    "pass --model for anything else."
+    "The built-in model knows spoken English digits, some spelled letters and commands, and nothing else; "
+    "pass --model for other speech."
 )
 
 
@@ -97,7 +97,7 @@ class Rows:
         parts: list[np.ndarray] = []
         texts: list[str] = []
         room = size
-        strings = r.random() < 0.5
+        strings = r.random() < 0.3
         clips = self.digits[self.speakers[r.integers(len(self.speakers))]] if strings else self.utterances
         speed = math.exp(r.uniform(-0.18, 0.18))
         for _ in range(40):
