@@ -1,0 +1,361 @@
+"""What a training run does, as frozen values read from TOML; nothing here imports PyTorch.
+
+A recipe may extend one other. Whatever it does not say has the default that stands here.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+
+from sonant.errors import OptionError
+from sonant.model.config import EncoderConfig
+
+S = TypeVar("S")
+FOLDER = Path(__file__).parents[1] / "recipes"
+"""The recipes that come with the package."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is heard."""
+
+    train: tuple[str, ...] = ()
+    """Manifests of the training set."""
+    dev: tuple[str, ...] = ()
+    """Manifests that choose the best model; none: the last one is taken."""
+    dev_rows: int = 1000
+    """Utterances of `dev` that are heard at most, spread over it."""
+    min_seconds: float = 0.1
+    max_seconds: float = 30.0
+    """Utterances outside these bounds are left out of training."""
+    sample_rate: int = 16000
+    """Hertz, for a model from scratch; a checkpoint has its own."""
+    normalize: bool = True
+    """Whether rows are brought to mean 0 and variance 1, for a model from scratch; a checkpoint says so itself."""
+    case: Literal["lower", "upper", "as is"] = "lower"
+    """Letter case of the transcripts where the vocabulary is built from them."""
+    keep: str = "'"
+    """Marks that stay inside words."""
+    digits: bool = True
+    """Whether numbers written in digits stay."""
+    spaces: bool = True
+    """False for scripts that write no spaces between words."""
+    language: str = ""
+    """ISO 639 code, for the model card."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What learns."""
+
+    start: str = ""
+    """A folder or a hub name to begin with; empty: from scratch."""
+    base: str = "wav2vec2_base"
+    """From scratch: a published architecture, a function of `sonant.model.config`."""
+    config: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Fields of `EncoderConfig` that differ; with `start`, such as keep its weights' shapes (dropouts, layerdrop)."""
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """What is learnt."""
+
+    name: str = "ctc"
+    head: Literal["fresh", "keep"] = "fresh"
+    """Whether a checkpoint's vocabulary and CTC head (and language adapters) are kept or made anew."""
+    train_only: Literal["", "adapter"] = ""
+    """`adapter`: only the language adapters and the head learn (arXiv:2305.13516)."""
+    freeze_convolutions: bool = True
+    """Whether a checkpoint's convolutions stay as they are; from scratch they always learn."""
+    freeze_transformer_steps: int = 0
+    """Steps at the beginning in which only the head learns."""
+    mel_weight: float = 0.0
+    """From scratch: weight of predicting log-mel bands from the convolutions, which teaches them a spectrum first."""
+    mel_share: float = 0.35
+    """Share of the steps after which that weight has sunk to 0."""
+
+
+@dataclass(frozen=True)
+class Optim:
+    """AdamW."""
+
+    lr: float = 1e-4
+    """Learning rate at its peak."""
+    betas: tuple[float, ...] = (0.9, 0.98)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    """Not for norms, biases and other vectors."""
+    clip: float = 1.0
+    """Largest gradient norm; 0: no limit."""
+    average: float = 0.0
+    """Decay of a running mean of the weights, which is then evaluated and saved; 0: none."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over the steps."""
+
+    kind: Literal["constant", "tri-stage", "cosine", "linear", "inverse"] = "cosine"
+    steps: int = 10_000
+    warmup: float = 0.1
+    """Share of the steps in which the rate rises."""
+    hold: float = 0.4
+    """Share of the steps at the peak, for `tri-stage`."""
+    initial: float = 0.01
+    """Rate of the first step, as a share of the peak."""
+    final: float = 0.05
+    """Rate of the last step, as a share of the peak, for `tri-stage` and `cosine`."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How rows are varied; all probabilities are a row's, after the ramp."""
+
+    clean: float = 0.0
+    """Share of the steps at the beginning without noise, rooms, bands and masks."""
+    ramp: float = 0.0
+    """Share of the steps over which their probabilities then rise to their full value."""
+    speed: float = 0.0
+    """Rows are played up to this share faster or slower (0.1: 0.905 to 1.105 times)."""
+    gain_db: float = 0.0
+    """Decibels louder or softer at most."""
+    noise: float = 0.0
+    """Probability of white or coloured noise, or of one of `noise_files`."""
+    noise_db: tuple[float, ...] = (8.0, 40.0)
+    """Least and greatest ratio of speech to noise, decibels."""
+    noise_files: tuple[str, ...] = ()
+    """Manifests of recorded noise."""
+    room: float = 0.0
+    """Probability of a synthetic room."""
+    band: float = 0.0
+    """Probability of a limited band, as of telephones and cheap microphones."""
+    mask_time: float = 0.0
+    """Share of the frames that masked spans would hide if they never overlapped (arXiv:2006.11477, appendix B)."""
+    mask_time_length: int = 10
+    mask_channel: float = 0.0
+    """The same of the channels."""
+    mask_channel_length: int = 64
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What is heard together."""
+
+    seconds: float = 80.0
+    """Seconds of audio, padding included, of one rank's batch."""
+    lengths: tuple[float, ...] = ()
+    """Seconds of a row; each row is padded to the next. Empty: chosen to pad least."""
+    num_lengths: int = 15
+    """Lengths to choose where `lengths` is empty: oneDNN prepares a primitive for each."""
+    accumulate: int = 1
+    """Batches of a step."""
+    join: float = 0.0
+    """Share of utterances that are heard in rows of several, by one speaker."""
+    join_seconds: float = 10.0
+    """Seconds of such a row at most."""
+    join_gap: float = 0.4
+    """Seconds of silence between two of them at most."""
+    short_share: float = 0.0
+    """Share of the steps at the beginning in which only rows up to `short_seconds` are heard."""
+    short_seconds: float = 5.0
+    workers: int = 1
+    """Threads that prepare batches."""
+    ahead: int = 4
+    """Batches prepared in advance."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how it runs."""
+
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int = 0
+    """Processor threads; 0: as many as PyTorch takes."""
+    log_steps: int = 20
+    save_minutes: float = 5.0
+    evaluate_minutes: float = 0.0
+    """Minutes between evaluations on `data.dev`; 0: by `evaluate_steps` alone."""
+    evaluate_steps: int = 1000
+    max_skipped: int = 10
+    """Steps in a row that may be left out because their gradients are not finite."""
+    max_unreadable: int = 100
+    """Utterances that may turn out to be unreadable."""
+    store: Literal["float32", "float16", "bfloat16"] = "float32"
+    """How the resulting weights are stored."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    task: TaskSection = field(default_factory=TaskSection)
+    optim: Optim = field(default_factory=Optim)
+    schedule: Schedule = field(default_factory=Schedule)
+    augment: Augment = field(default_factory=Augment)
+    batches: Batches = field(default_factory=Batches)
+    run: Run = field(default_factory=Run)
+
+
+def read_recipe(source: str | Path, settings: Iterable[str] = ()) -> Recipe:
+    """The recipe in a TOML file, or one that comes with the package by its name (`ctc-10h`), changed by `settings`.
+
+    A setting reads `optim.lr=3e-4`. Raises `OptionError` for a file that is no recipe, an unknown name (with the
+    nearest known one) or a value of another type.
+    """
+    values = _read_toml(source)
+    base = values.pop("extends", None)
+    if base is not None:
+        beside = Path(source).parent / str(base)
+        below = _read_toml(beside if beside.is_file() else str(base))
+        if "extends" in below:
+            raise OptionError(f"A recipe extends one other, but {base}, which {source} extends, does so itself.")
+        values = _merged(below, values)
+    for setting in settings:
+        values = _merged(values, _read_setting(setting))
+    recipe = _checked(Recipe, values, "")
+    _check_bounds(recipe)
+    return recipe
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def to_toml(recipe: Recipe) -> str:
+    """A recipe with every value, as TOML that `read_recipe` reads back to the same."""
+    lines: list[str] = []
+    for section, values in asdict(recipe).items():
+        lines += [f"[{section}]"]
+        tables = {name: value for name, value in values.items() if isinstance(value, dict)}
+        lines += [f"{name} = {_toml(value)}" for name, value in values.items() if name not in tables]
+        for name, table in tables.items():
+            lines += ["", f"[{section}.{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _read_toml(source: str | Path) -> dict[str, Any]:
+    path = Path(source)
+    if not path.is_file() and path.name == str(source):
+        path = FOLDER / f"{source}.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = _nearest(str(source), recipe_names())
+        raise OptionError(f"There is no recipe {source}; name a TOML file or one that comes along{known}.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise OptionError(f"A recipe must be a TOML file, but {source} is not ({error}); mend it.") from error
+
+
+def _read_setting(setting: str) -> dict[str, Any]:
+    """`a.b=value` as nested tables; what is no TOML value is a text."""
+    name, equals, text = setting.partition("=")
+    if not equals or not name.strip():
+        raise OptionError(f"A setting must read section.name=value, such as optim.lr=3e-4, but is {setting!r}.")
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for part in reversed(name.strip().split(".")):
+        value = {part: value}
+    return value
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both tables, `above` where both have a value."""
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        merged[name] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _checked(kind: type[S], values: Mapping[str, Any], place: str) -> S:
+    """A dataclass from a table."""
+    types = get_type_hints(kind)
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in types:
+            raise OptionError(f"A recipe has no {place}{name}{_nearest(name, types)}; correct its spelling.")
+        if is_dataclass(types[name]) and not isinstance(value, dict):
+            _refuse(f"{place}{name}", f"a section with {', '.join(get_type_hints(types[name]))}", value)
+        inside = is_dataclass(types[name])
+        made[name] = (_checked if inside else _value)(types[name], value, f"{place}{name}" + ("." if inside else ""))
+    return kind(**made)
+
+
+def _value(kind: Any, value: Any, place: str) -> Any:
+    """A value of the type that a field has."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if value not in arguments:
+            _refuse(place, f"one of {', '.join(map(repr, arguments))}", value)
+    elif origin is tuple:
+        items = value if isinstance(value, list) else [value]
+        return tuple(_value(arguments[0], item, place) for item in items)
+    elif origin is dict:
+        if not isinstance(value, dict):
+            _refuse(place, "a table", value)
+        known = {f.name for f in fields(EncoderConfig)}
+        for name in value:
+            if name not in known:
+                raise OptionError(f"A recipe has no {place}.{name}{_nearest(name, known)}; correct its spelling.")
+    elif kind is float and type(value) is int:
+        return float(value)
+    elif type(value) is not kind:
+        _refuse(place, {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}[kind], value)
+    return value
+
+
+_AT_LEAST: dict[str, int] = {
+    "schedule.steps": 1, "batches.accumulate": 1, "batches.num_lengths": 1, "run.log_steps": 1, "run.evaluate_steps": 1,
+    "data.dev_rows": 1, "augment.mask_time_length": 1, "augment.mask_channel_length": 1,
+}  # fmt: skip
+_OVER_ZERO = ("optim.lr", "batches.seconds", "schedule.initial", "data.max_seconds")
+_SHARES = (
+    "schedule.warmup", "schedule.hold", "augment.clean", "augment.ramp", "augment.noise", "augment.room",
+    "augment.band", "augment.speed", "augment.mask_time", "augment.mask_channel", "batches.join", "batches.short_share",
+)  # fmt: skip
+
+
+def _check_bounds(recipe: Recipe) -> None:
+    """Raise `OptionError` for numbers that no training can have."""
+    for section, values in asdict(recipe).items():
+        for name, value in values.items():
+            place = f"{section}.{name}"
+            if place in _AT_LEAST and value < _AT_LEAST[place]:
+                _refuse(place, f"at least {_AT_LEAST[place]}", value)
+            if place in _OVER_ZERO and not 0 < value < float("inf"):
+                _refuse(place, "over 0", value)
+            if place in _SHARES and not 0 <= value <= 1:
+                _refuse(place, "a share from 0 to 1", value)
+            if place in ("optim.betas", "augment.noise_db") and len(value) != 2:
+                _refuse(place, "two numbers", value)
+
+
+def _refuse(place: str, expected: str, value: Any) -> NoReturn:
+    raise OptionError(f"{place} in a recipe must be {expected}, but is {value!r}; correct it.")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """`, but optim.lr` for messages, where a known name is near."""
+    found = get_close_matches(name, list(known), 1, 0.4)
+    return f" (the nearest is {found[0]})" if found else ""
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    # JSON's numbers, texts and truth values are TOML's, but for DEL
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
