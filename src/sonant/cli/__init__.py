@@ -12,6 +12,7 @@ from sonant import __version__
 
 VERBS = {
     "transcribe": "Audio or video files to text.",
+    "evaluate": "How well a model transcribes, alone or against another.",
 }
 """Every verb with the line that `sonant --help` shows, in the order of a user's life."""
 

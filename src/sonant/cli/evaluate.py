@@ -1,0 +1,141 @@
+"""`sonant evaluate`: how well a model transcribes speech whose text is known, alone or against another model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say, say_once
+from sonant.cli.transcribe import EngineName, Format, Precision
+from sonant.errors import OptionError
+
+if TYPE_CHECKING:
+    from sonant.data.manifest import Utterance
+    from sonant.recognizer import Recognizer
+    from sonant.train.scores import Evaluation, Normalisation
+
+BUILT_IN = "built-in"
+
+
+def run(
+    manifest: Annotated[Path, typer.Argument(help="JSON lines with audio_filepath and text.")],
+    model: Annotated[str, typer.Option(help="A folder or a Hugging Face name.")] = BUILT_IN,
+    against: Annotated[str | None, typer.Option(help="A second model, to be compared with the first.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="A field of the manifest to tell apart by; repeatable.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for a JSON line an utterance, and what is printed as evaluation.json.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="Tables, or all of it as JSON.")] = Format.text,
+    worst: Annotated[int, typer.Option(help="Utterances to show, those with the most errors.", min=0)] = 5,
+    confusions: Annotated[int, typer.Option(help="Frequent errors to show.", min=0)] = 10,
+    match_case: Annotated[bool, typer.Option("--match-case", help="Count a wrong letter case as an error.")] = False,
+    keep: Annotated[str, typer.Option(help="Marks that count where they stand inside a word.")] = "'",
+    no_digits: Annotated[bool, typer.Option("--no-digits", help="Leave out numbers written in digits.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Compare the texts as they stand.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the resampling behind intervals.", min=0)] = 0,
+    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Transcribe the utterances of a manifest and compare the texts with those that were said.
+
+    Both sides are compared without letter case and punctuation. With --output an evaluation that was interrupted goes
+    on where it stopped. Audio that cannot be heard is named on standard error, and the exit code is 1.
+    """
+    with reporting(debug):
+        from sonant.data.manifest import read_manifest
+        from sonant.recognizer import load
+        from sonant.train.evaluate import check_texts
+        from sonant.train.scores import Normalisation, compare
+
+        utterances = list(read_manifest(manifest))
+        check_texts(utterances)
+        check_fields(utterances, by or [])
+        names = name_journals(output, manifest)
+        rules = Normalisation("as is" if match_case else "lower", keep, not no_digits, raw)
+        evaluations: list[Evaluation] = []
+        for source, journal in zip([model] if against is None else [model, against], names, strict=False):
+            source = None if source == BUILT_IN else source
+            asr = load(source, engine=engine, device=device, precision=precision, threads=threads)
+            evaluations.append(evaluate_one(asr, utterances, rules, seed, journal))
+            del asr  # two large models may not fit side by side
+        comparison = compare(*evaluations) if len(evaluations) == 2 else None
+        result = as_json(evaluations, comparison, by or [])
+        if output:
+            from sonant.files import write_text
+
+            write_text(output / "evaluation.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+        if format is Format.json:
+            sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+        else:
+            from sonant.cli.scores import Report
+
+            Report(worst, confusions).print(evaluations, comparison, by or [])
+    raise SystemExit(FAILED if any(evaluation.failures for evaluation in evaluations) else DONE)
+
+
+def evaluate_one(
+    asr: Recognizer, utterances: list[Utterance], rules: Normalisation, seed: int, path: Path | None
+) -> Evaluation:
+    """One model, with a progress bar, what it could not hear named."""
+    from sonant.train.evaluate import Journal, evaluate, fingerprint
+
+    checkpoint = asr.checkpoint
+    if checkpoint.note:
+        say_once(checkpoint.name.replace("/", "--"), checkpoint.note)
+    if asr.vocabulary.separator is None:
+        say(f"{checkpoint.name} writes no spaces, so one wrong letter makes a whole utterance wrong: compare the CER.")
+    journal = Journal(path, fingerprint(asr)) if path else None
+    bar = ProgressBar(checkpoint.name)
+    try:
+        evaluation = evaluate(asr, utterances, normalisation=rules, seed=seed, journal=journal, progress=bar)
+    finally:
+        bar.close()
+    for _, reason in evaluation.failures:
+        say(reason)
+    return evaluation
+
+
+def as_json(evaluations: list[Evaluation], comparison: Any, by: list[str]) -> dict[str, Any]:
+    """All that was found, the second model's under `against`."""
+    from sonant.train.evaluate import comparison_summary, summary
+
+    result = summary(evaluations[0], by)
+    if comparison is not None:
+        result |= {"against": summary(evaluations[1], by), "comparison": comparison_summary(comparison)}
+    return result
+
+
+def check_fields(utterances: list[Utterance], by: list[str]) -> None:
+    """Raises `OptionError` for a field that no utterance has, before any work."""
+    from sonant.train.evaluate import fields_of
+
+    known = sorted({name for utterance in utterances for name in fields_of(utterance)})
+    for name in by:
+        if name not in known:
+            raise OptionError(
+                f"--by must name a field of the manifest, but {name} is none of those it has: "
+                f"{', '.join(known) or 'no field at all'}; correct the option or the manifest."
+            )
+
+
+def name_journals(folder: Path | None, manifest: Path) -> list[Path | None]:
+    """Where what each model heard is kept: nowhere, or two files of a folder that is made."""
+    if folder is None:
+        return [None, None]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(
+            f"--output must be a folder that can be written, but {folder} is not ({error.strerror}); name another."
+        ) from error
+    names = [folder / "heard.jsonl", folder / "against.jsonl"]
+    if manifest.resolve() in [name.resolve() for name in names]:
+        raise OptionError(f"--output would write over the manifest {manifest}; name another folder.")
+    return [*names]
