@@ -37,25 +37,28 @@ def normalise(text: str, *, case: Case = "lower", keep: str = "'", digits: bool 
     text = unicodedata.normalize("NFC", text).translate(_APOSTROPHES)
     text = unicodedata.normalize("NFC", _cased(text, case))
     dropped: Counter[str] = Counter()
-    written: list[str] = []
-    for i, char in enumerate(text):
+    cleaned: list[str] = [" "]
+    for char in text:
         kind = unicodedata.category(char)
-        inside = 0 < i < len(text) - 1 and _in_word(text[i - 1]) and _in_word(text[i + 1])
-        if kind[0] in "LM" or (kind[0] == "N" and digits) or (inside and char in keep):
+        if kind[0] == "L" or (kind[0] == "N" and digits) or char in keep or _marks(char, kind, cleaned[-1]):
+            cleaned.append(char)
+        else:
+            dropped.update(char.strip())
+            cleaned += _gap(char, kind)
+    cleaned.append(" ")
+    written: list[str] = []
+    for i, char in enumerate(cleaned):
+        if _in_word(char) or char == " " or (_in_word(cleaned[i - 1]) and _in_word(cleaned[i + 1])):
             written.append(char)
         else:
-            written.append("" if char == "'" or kind == "Cf" else " ")
-            if not char.isspace():
-                dropped[char] += 1
+            dropped[char] += 1
+            written += _gap(char, unicodedata.category(char))
     return unicodedata.normalize("NFC", " ".join("".join(written).split())), dropped
 
 
 def vocabulary_case(vocabulary: Vocabulary) -> Case:
     """The letter case that all of a vocabulary's letters have; `as is` where they differ or have none."""
-    letters = "".join(_spellings(vocabulary))
-    if letters.upper() == letters.lower():
-        return "as is"
-    return "upper" if letters == letters.upper() else "lower" if letters == letters.lower() else "as is"
+    return _spelling(vocabulary)[1]
 
 
 def encode(text: str, vocabulary: Vocabulary, *, unknown: bool = False) -> list[int]:
@@ -64,13 +67,13 @@ def encode(text: str, vocabulary: Vocabulary, *, unknown: bool = False) -> list[
     Where the vocabulary has no separator, spaces only part tokens. Letters outside it become its unknown token if
     `unknown` and it has one; otherwise `VocabularyError` names them.
     """
-    spellings = _spellings(vocabulary)
+    spellings, case, longest = _spelling(vocabulary)
     outside: dict[str, None] = {}
     tokens: list[int] = []
-    for word in _cased(unicodedata.normalize("NFC", text), vocabulary_case(vocabulary)).split():
+    for word in _cased(unicodedata.normalize("NFC", text), case).split():
         if tokens and vocabulary.separator is not None:
             tokens.append(vocabulary.separator)
-        for part in _spell(unicodedata.normalize("NFC", word), spellings):
+        for part in _spell(unicodedata.normalize("NFC", word), spellings, longest):
             if part in spellings:
                 tokens.append(spellings[part])
             else:
@@ -236,34 +239,51 @@ def _column(matches: int, up: int, down: int, full: int) -> tuple[int, int, int]
     return level, left | (full ^ (level | right)), right & level
 
 
+Spelling = tuple[dict[str, int], Case, int]
+"""The tokens that texts are spelled with, composed, with their indices; their letter case; the longest one's length."""
+
+
+def _spelling(vocabulary: Vocabulary) -> Spelling:
+    return _spelling_of(vocabulary.tokens, vocabulary.silent | {vocabulary.separator, vocabulary.unknown})
+
+
 @lru_cache(maxsize=16)
-def _spellings_of(tokens: tuple[str, ...], unwritten: frozenset[int | None]) -> dict[str, int]:
+def _spelling_of(tokens: tuple[str, ...], unwritten: frozenset[int | None]) -> Spelling:
     found: dict[str, int] = {}
     for i, token in enumerate(tokens):
         if i not in unwritten and token:
             found.setdefault(unicodedata.normalize("NFC", token), i)
-    return found
+    letters = "".join(found)
+    case: Case = "as is"
+    if letters.upper() != letters.lower():
+        case = "upper" if letters == letters.upper() else "lower" if letters == letters.lower() else "as is"
+    return found, case, max(map(len, found), default=0)
 
 
-def _spellings(vocabulary: Vocabulary) -> dict[str, int]:
-    """The tokens that texts are spelled with, composed, with their indices."""
-    return _spellings_of(vocabulary.tokens, vocabulary.silent | {vocabulary.separator, vocabulary.unknown})
-
-
-def _spell(word: str, spellings: dict[str, int]) -> list[str]:
+def _spell(word: str, spellings: dict[str, int], longest: int) -> list[str]:
     """Cut a word into the longest tokens, from its beginning; what none fits, into characters."""
-    longest = max(map(len, spellings), default=0)
     parts: list[str] = []
-    while word:
-        found = next((word[:n] for n in range(longest, 0, -1) if word[:n] in spellings), word[0])
+    at = 0
+    while at < len(word):
+        found = next((word[at : at + n] for n in range(longest, 0, -1) if word[at : at + n] in spellings), word[at])
         decomposed = unicodedata.normalize("NFD", found)
         parts += decomposed if found not in spellings and all(c in spellings for c in decomposed) else [found]
-        word = word[len(found) :]
+        at += len(found)
     return parts
 
 
 def _cased(text: str, case: Case) -> str:
     return text.lower() if case == "lower" else text.upper() if case == "upper" else text
+
+
+def _marks(char: str, kind: str, before: str) -> bool:
+    """Whether a character belongs to the letter before it: accents and vowel signs do, emoji's variants do not."""
+    return kind in ("Mn", "Mc") and _in_word(before) and not unicodedata.name(char, "").startswith("VARIATION SELECTOR")
+
+
+def _gap(char: str, kind: str) -> str:
+    """What a dropped character leaves: apostrophes, marks and invisible characters nothing, all others a space."""
+    return "" if char == "'" or kind == "Cf" or kind[0] == "M" else " "
 
 
 def _in_word(char: str) -> bool:

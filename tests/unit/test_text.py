@@ -112,6 +112,8 @@ def test_an_alignment_keeps_the_words_in_order() -> None:
         ("cafe\u0301 e\u200d\u0301", "caf\u00e9 \u00e9"),
         ("ÄRGER straße ΟΔΟΣ", "ärger straße οδος"),
         ("हिन्दी, 你好。", "हिन्दी 你好"),
+        ("love ❤️ 1️⃣ !\u0301a", "love 1 a"),
+        ("a\u200d'b a''b", "a'b ab"),
         ("3 men in 1889", "3 men in 1889"),
         ("...", ""),
     ],
@@ -132,10 +134,10 @@ def test_characters_are_kept_inside_words_only() -> None:
     assert text.normalise("As Is", case="as is")[0] == "As Is"
 
 
-@given(st.text())
-def test_normalising_twice_is_normalising_once(raw: str) -> None:
-    once, _ = text.normalise(raw)
-    assert text.normalise(once) == (once, {})
+@given(st.text() | st.text("aA'-7 .\u0301\u200d\ufe0fé"), st.sampled_from(["lower", "upper", "as is"]), st.booleans())
+def test_normalising_twice_is_normalising_once(raw: str, case: text.Case, digits: bool) -> None:
+    once, _ = text.normalise(raw, case=case, keep="'-", digits=digits)
+    assert text.normalise(once, case=case, keep="'-", digits=digits) == (once, {})
 
 
 def test_a_vocabulary_is_built_in_order() -> None:
