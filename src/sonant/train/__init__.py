@@ -1,1 +1,1 @@
-"""Training: recipes, tasks, the loop and its state. `recipe` and `scores` do without PyTorch."""
+"""Training: recipes, tasks, the loop and its state. `recipe`, `scores` and `evaluate` do without PyTorch."""

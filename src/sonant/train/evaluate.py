@@ -75,7 +75,8 @@ class Journal:
             try:
                 values = json.loads(line)
                 if values["run"] == self.run:
-                    yield _place(from_fields(values, path.parent, str(path))), (values["pred_text"], values["seconds"])
+                    heard = str(values["pred_text"]), float(values["seconds"])
+                    yield _place(from_fields(values, path.parent, str(path))), heard
             except (ValueError, KeyError, TypeError, DataError):
                 continue  # broken off, or written by someone else: it is heard again
 
