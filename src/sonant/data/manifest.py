@@ -94,7 +94,7 @@ def relative_to(path: str, folder: Path) -> str:
     return full.as_posix()
 
 
-def from_fields(values: Mapping[str, Any], folder: Path, where: str) -> Utterance:
+def from_fields(values: Mapping[str, Any], folder: Path, where: str, encoded: bytes | None = None) -> Utterance:
     """The utterance of one line; `where` names the line in the `DataError` of a wrong value."""
     rest = dict(values)
     path = rest.pop("audio_filepath", None)
@@ -112,7 +112,7 @@ def from_fields(values: Mapping[str, Any], folder: Path, where: str) -> Utteranc
         if value is not None and not (type(value) in (int, float) and least <= value < math.inf):
             raise DataError(f"{where} must have seconds as {key}, but has {value!r} there; correct the line.")
         seconds[key] = None if value is None else float(value)
-    return Utterance(str(folder / path), **texts, **seconds, extra=rest)
+    return Utterance(str(folder / path), **texts, **seconds, extra=rest, encoded=encoded)
 
 
 def to_fields(utterance: Utterance, path: str) -> dict[str, Any]:
@@ -169,6 +169,18 @@ def read_utterance(utterance: Utterance, sample_rate: int = 16_000) -> FloatArra
     """The utterance's samples (N,), mono at `sample_rate`; of a long file little more than the part is read."""
     with open_utterance(utterance, sample_rate) as stream:
         return concatenate(stream)
+
+
+def read_encoded(utterance: Utterance) -> bytes:
+    """The bytes of the utterance's whole file; `AudioError` where it cannot be read."""
+    if utterance.encoded is not None:
+        return utterance.encoded
+    if (inside := split_archive(utterance.audio)) is not None:
+        return _open_member(*inside).getvalue()
+    try:
+        return Path(utterance.audio).read_bytes()
+    except OSError as error:
+        raise AudioError(f"{utterance.audio} cannot be read ({reason(error)}); check the path.") from error
 
 
 def concatenate(stream: AudioStream) -> FloatArray:
