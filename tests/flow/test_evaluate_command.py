@@ -40,7 +40,7 @@ def manifest(tmp_path: Path, example: Path) -> Path:
     return path
 
 
-def test_rates_groups_and_the_worst_are_printed_without_pytorch(manifest: Path, tmp_path: Path) -> None:
+def test_rates_groups_and_the_worst_are_printed_without_pytorch(manifest: Path, example: Path) -> None:
     command = [sys.executable, "-c", WITHOUT_TORCH, "evaluate", str(manifest), "--by", "speaker", "--precision", "fp32"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     assert done.returncode == 0, done.stderr
@@ -54,6 +54,7 @@ def test_rates_groups_and_the_worst_are_printed_without_pytorch(manifest: Path, 
     assert ["two", "one", "1"] in rows
     assert ["said", "and", *SAID.lower().split(), "then"] in rows
     assert ["D", "D"] in rows
+    assert f"{example}: 2 errors in 8 words" in done.stdout
 
 
 def test_lines_and_a_summary_are_kept_and_nothing_is_heard_twice(

@@ -55,7 +55,8 @@ class Report:
             if shown := counts[: self.confusions]:
                 self.console.print(confusion_table(name, shown))
         for scored in evaluation.worst(self.worst):
-            self._say(f"\n{scored.name}: {scored.words.total} errors in {scored.words.length} words", "bold")
+            errors, words = counted(scored.words.total, "error"), counted(scored.words.length, "word")
+            self._say(f"\n{scored.name}: {errors} in {words}", "bold")
             for line in aligned(scored, self.console.width):
                 self.console.print(line, soft_wrap=True)
 

@@ -81,7 +81,7 @@ class Rate:
 
     errors: Errors
     low: float | None
-    """None where there is but one speaker or utterance."""
+    """None where resampling tells nothing: of one speaker or utterance, and where nothing is wrong."""
     high: float | None
 
     @property
@@ -165,7 +165,7 @@ class Evaluation:
         sums = _sums_by_unit(self.utterances, _units(self.utterances)[1], errors)
         wrong, length = resample(sums, self.seed).T
         rates = wrong[length > 0] / length[length > 0]
-        if len(sums) < 2 or not len(rates):
+        if len(sums) < 2 or not len(rates) or not total.total:
             return Rate(total, None, None)
         low, high = np.quantile(rates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return Rate(total, float(low), float(high))
