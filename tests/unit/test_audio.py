@@ -67,6 +67,8 @@ def has_tone(samples: np.ndarray) -> bool:
 def test_every_container_keeps_sound_and_length(
     tmp_path: Path, name: str, codec: str, rate: int, channels: int, late: float
 ) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV cannot write {codec}")
     path = write_media(
         tmp_path / name, np.tile(tone(2.5, rate), (channels, 1)), rate, codec, video=1.0 * (name == "a.mp4")
     )

@@ -73,13 +73,14 @@ class Media:
         from av.error import FFmpegError
 
         formats = ",".join(sorted(av.formats_available - _REDIRECTORS))
+        tags: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
         try:
             container = av.open(
                 self._reader,
                 "r",
-                metadata_errors="replace",
                 container_options={"format_whitelist": formats, "protocol_whitelist": "none"},
                 io_open=_refuse,
+                **tags,  # PyAV 19 has no such argument, and takes any bytes
             )
         except (FFmpegError, OSError, ValueError, RuntimeError, MemoryError) as error:
             self._reader.check()
@@ -364,11 +365,14 @@ def _unreadable(reader: Reader) -> str:
 
 def _channels(frame: AudioFrame) -> list[NDArray[Any]]:
     """Each channel (N,) as the codec gives it, a view of the frame."""
+    from av.audio.plane import AudioPlane
+
     count = frame.layout.nb_channels
     dtype = _FRAME_TYPES[frame.format.name.removesuffix("p")]
-    planes = cast("tuple[memoryview, ...]", frame.planes)
-    if frame.format.is_planar:  # frame.to_ndarray() takes what lies behind the eighth plane for a ninth
-        return [np.frombuffer(plane, dtype, frame.samples) for plane in planes[:count]]
+    # frame.planes and frame.to_ndarray() take what lies behind the eighth plane for a ninth
+    planes = cast("list[memoryview]", [AudioPlane(frame, i) for i in range(count if frame.format.is_planar else 1)])
+    if frame.format.is_planar:
+        return [np.frombuffer(plane, dtype, frame.samples) for plane in planes]
     return list(np.frombuffer(planes[0], dtype, frame.samples * count).reshape(-1, count).T)
 
 
