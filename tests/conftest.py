@@ -6,9 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: a test never waits for a network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors of tests are tiny; threads only get in each other's way
+
+settings.register_profile(
+    "sonant", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # on a busy machine too
+settings.load_profile("sonant")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
