@@ -186,7 +186,7 @@ class PretrainConfig:
     contrastive_logits_temperature: float = 0.1
     diversity_loss_weight: float = 0.1
     feature_penalty_weight: float = 10.0
-    """Of the convolutions' mean square; transformers does not know it. XLS-R and lv60 models were trained with 0."""
+    """Of the convolutions' mean square; transformers does not know it. lv60 models were trained with 0."""
     feat_quantizer_dropout: float = 0.0
 
     def __post_init__(self) -> None:
