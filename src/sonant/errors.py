@@ -8,7 +8,8 @@
     ├── EngineError         a device, precision or engine that is not to be had here
     ├── MissingExtraError   an optional package that is not installed
     ├── OptionError         a setting outside what it may be
-    └── OutputError         a result that could not be written
+    ├── OutputError         a result that could not be written
+    └── TrainingError       a training that cannot go on
 
 A message is one sentence: what was expected, what came, what to do. What only a bug of ours can cause is an `assert`.
 """
@@ -50,3 +51,7 @@ class OptionError(SonantError, ValueError):
 
 class OutputError(SonantError, OSError):
     """A result that could not be written; nothing is left half-written."""
+
+
+class TrainingError(SonantError):
+    """A training that cannot go on: numbers that are not finite, data that changed, a state that is damaged."""

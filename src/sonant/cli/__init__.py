@@ -13,6 +13,7 @@ from sonant import __version__
 VERBS = {
     "transcribe": "Audio or video files to text.",
     "evaluate": "How well a model transcribes, alone or against another.",
+    "train": "A recipe and transcribed speech to a model.",
 }
 """Every verb with the line that `sonant --help` shows, in the order of a user's life."""
 

@@ -188,17 +188,21 @@ class Planner:
         waiting: list[Row] = []
         steps: list[Step] = []
         for k, length in enumerate(self.lengths.tolist()):
-            size = max(1, int(self.spec.seconds / length + 1e-9))
+            size = self.size(length)
             whole = size * self.spec.world * self.spec.accumulate
             waiting += [row for row, place in zip(rows, places, strict=True) if place == k]
             rest = len(waiting) % whole
             waiting.sort(key=lambda row: row.seconds)
             ready, waiting = waiting[: len(waiting) - rest], waiting[len(waiting) - rest :]
-            ready = [ready[i] for i in random.permutation(len(ready))]
+            ready = [ready[i] for i in random.permutation(len(ready)).tolist()]
             steps += [Step(length, tuple(ready[i : i + whole]), size) for i in range(0, len(ready), whole)]
         if len(waiting) >= self.spec.world:
-            steps.append(Step(self._fitting(waiting), tuple(waiting), size))
-        return [steps[i] for i in random.permutation(len(steps))]
+            steps.append(Step(self._fitting(waiting), tuple(waiting), self.size(float(self.lengths[-1]))))
+        return [steps[i] for i in random.permutation(len(steps)).tolist()]
+
+    def size(self, length: float) -> int:
+        """Rows of a batch of this length."""
+        return max(1, int(self.spec.seconds / length + 1e-9))
 
     def _fitting(self, rows: list[Row]) -> float:
         """The shortest length that takes all rows."""
@@ -316,7 +320,7 @@ class Loader:
         for i, samples in enumerate(heard):
             waveforms[i, : len(samples)] = samples
         batch = Batch(
-            waveforms=torch.from_numpy(waveforms),
+            waveforms=torch.from_numpy(waveforms),  # pyright: ignore[reportUnknownMemberType]
             lengths=torch.tensor([len(samples) for samples in heard], dtype=torch.long),
             texts=tuple(self.space.join(self.texts[i] for i in row.utterances) for row in kept),
             names=tuple(" + ".join(self.names[i] for i in row.utterances) for row in kept),

@@ -57,7 +57,9 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 def scale_gradients(parameters: Sequence[nn.Parameter], factor: Tensor | float) -> None:
     """Multiply every gradient in place."""
-    torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.mul_(factor)
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:

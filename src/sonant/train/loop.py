@@ -1,0 +1,323 @@
+"""The training loop: a recipe's steps on any device and number of ranks, resumed bit for bit.
+
+Everything that a step draws hangs on (seed, step, rank, batch), so that no generator's state needs to be kept.
+Gradients are added up over batches and ranks, then divided by the number of items in all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sonant.data.batches import Batch, BatchSpec, Place, Planner, Prepared, stream
+from sonant.data.manifest import Utterance
+from sonant.engines.torch import find_precision
+from sonant.errors import DataError, OptionError, TrainingError
+from sonant.train.feeds import batch_spec, make_loader, read_utterances
+from sonant.train.optim import WeightAverage, clip_gradients, make_optimiser, rate_at, scale_gradients, set_rate
+from sonant.train.ranks import open_ranks
+from sonant.train.recipe import Recipe
+from sonant.train.state import RunFolder, fingerprint
+from sonant.train.tasks import Losses, hardship, make_task
+
+Listener = Callable[[Mapping[str, Any]], None]
+"""Told every line of the metrics."""
+
+
+@dataclass
+class Totals:
+    """What happened since the last line of the metrics."""
+
+    loss: float = 0.0
+    count: float = 0.0
+    norm: float = 0.0
+    steps: int = 0
+    skipped: int = 0
+    heard: float = 0.0
+    padded: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    metrics: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def add_metrics(self, metrics: Mapping[str, tuple[float, float]]) -> None:
+        """Take in sums and counts by name."""
+        for name, (total, count) in metrics.items():
+            old = self.metrics.get(name, (0.0, 0.0))
+            self.metrics[name] = old[0] + total, old[1] + count
+
+
+class Trainer:
+    """A run: made from a recipe and a folder, it goes on where the folder's state stands.
+
+    Raises `DataError` for manifests that cannot be trained on, `OptionError` for a recipe that contradicts itself or
+    the folder, `TrainingError` where numbers, data or state do not let the run go on.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, listener: Listener = lambda _: None) -> None:
+        self.recipe, self.listener = recipe, listener
+        self.ranks = open_ranks(recipe.run)
+        self.precision = find_precision(recipe.run.precision, self.ranks.device.type)
+        if recipe.run.threads:
+            torch.set_num_threads(recipe.run.threads)
+        self.folder = RunFolder(folder, recipe, self.ranks.main)
+        self.utterances = read_utterances(recipe, recipe.data.train)
+        torch.manual_seed(recipe.run.seed)
+        self.task = make_task(recipe, [u.text for u in self.utterances])
+        self.model = self.task.model.to(self.ranks.device)
+        self.parameters = list(self.model.parameters())
+        self.optimiser = make_optimiser(self.parameters, recipe.optim, self.ranks.device)
+        self.average = WeightAverage(self.model, recipe.optim.average) if recipe.optim.average else None
+        spec = batch_spec(recipe, self.ranks.world)
+        self.planner = Planner([u.duration or 0 for u in self.utterances], [u.speaker for u in self.utterances], spec)
+        self.loader = make_loader(recipe, self.task, self.utterances, spoils=True)
+        self.place, self.best, self.skipped, self.unreadable = Place(), math.inf, 0, 0
+        self.heard = self.elapsed = 0.0
+        self.named: set[str] = set()
+        self.dev: list[Utterance] | None = None
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Train to the end; False where `stop` ended it before, with its state saved."""
+        run, steps = self.recipe.run, self.recipe.schedule.steps
+        self.folder.open()
+        self.resume()
+        if self.place.step >= steps:
+            return True
+        clock = saved = evaluated = time.monotonic()
+        begun, stopped, totals = clock - self.elapsed, False, Totals()
+        batches = self.stream()
+        try:
+            while self.place.step < steps and not stopped:
+                stopped = self.step(next(batches), totals, stop())
+                step, clock = self.place.step, time.monotonic()
+                self.elapsed = clock - begun
+                if step % run.log_steps == 0 or step == steps or stopped:
+                    self.log(totals)
+                    totals = Totals()
+                due = run.evaluate_minutes and clock - evaluated > run.evaluate_minutes * 60
+                if self.ranks.main and (step % run.evaluate_steps == 0 or due or step == steps):
+                    self.evaluate()
+                    evaluated = time.monotonic()
+                if self.ranks.main and (clock - saved > run.save_minutes * 60 or step == steps or stopped):
+                    self.folder.save(self.state())
+                    saved = time.monotonic()
+        finally:
+            batches.close()
+        return not stopped
+
+    def stream(self) -> Any:
+        """This rank's batches from where the run is."""
+        steps, batches = self.recipe.schedule.steps, self.recipe.batches
+        return stream(
+            self.planner,
+            self.loader,
+            self.place,
+            rank=self.ranks.rank,
+            workers=batches.workers,
+            ahead=batches.ahead,
+            longest=lambda step: batches.short_seconds if step < batches.short_share * steps else 0.0,
+            hardship=lambda step: hardship(self.recipe, step),
+        )
+
+    def step(self, prepared: Prepared, totals: Totals, stop: bool = False) -> bool:
+        """Learn from one step's batches; whether any rank wants to stop."""
+        step = self.place.step
+        self.task.set_trainable(step)
+        self.model.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        learning = [p for p in self.parameters if p.requires_grad]
+        loss = count = 0.0
+        for k, batch in enumerate(prepared.batches):
+            losses = self._losses(batch, step, k)
+            if losses.count:
+                losses.sum.backward()
+            loss, count = loss + losses.sum.item(), count + losses.count
+            totals.add_metrics(losses.metrics)
+            self._note(totals, "no alignment fits", losses.excluded)
+        self._note(totals, "unreadable", prepared.failed)
+        for parameter in learning:
+            if parameter.grad is None:  # a layer that was dropped, on this rank
+                parameter.grad = torch.zeros_like(parameter)
+        sums = torch.tensor([loss, count, float(stop)], dtype=torch.float64)
+        sums = sums.to(self.ranks.device) if self.ranks.world > 1 else sums
+        self.ranks.add(sums, *(p.grad for p in learning if p.grad is not None))
+        loss, count, stops = sums.tolist()
+        scale_gradients(learning, 1 / max(count, 1.0))
+        norm = clip_gradients(learning, self.recipe.optim.clip).item()
+        if math.isfinite(norm) and math.isfinite(loss):
+            set_rate(self.optimiser, self.recipe.optim.lr * rate_at(step, self.recipe.schedule))
+            self.optimiser.step()
+            if self.average:
+                self.average.update(self.model, step + 1)
+            self.skipped = 0
+            totals.loss, totals.count = totals.loss + loss, totals.count + count
+            totals.norm, totals.steps = totals.norm + norm, totals.steps + 1
+        else:
+            self._skip(totals, prepared)
+        totals.heard, totals.padded = totals.heard + prepared.heard, totals.padded + prepared.padded
+        self.heard += prepared.heard
+        self.place = prepared.place
+        return stops > 0
+
+    def _losses(self, batch: Batch, step: int, k: int) -> Losses:
+        seeds = np.random.SeedSequence([self.recipe.run.seed, step, self.ranks.rank, k]).generate_state(2, np.uint64)
+        torch.manual_seed(int(seeds[0]))  # of dropout and LayerDrop
+        generator = torch.Generator().manual_seed(int(seeds[1]))
+        with self.autocast():
+            return self.task.loss(self._placed(batch), generator, step)
+
+    def _placed(self, batch: Batch) -> Batch:
+        return replace(batch, waveforms=batch.waveforms.to(self.ranks.device, non_blocking=True))
+
+    def autocast(self) -> torch.autocast:
+        """The arithmetic that the recipe asks for."""
+        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _skip(self, totals: Totals, prepared: Prepared) -> None:
+        """Leave a step out, but not too many in a row."""
+        self.skipped += 1
+        totals.skipped += 1
+        names = [name for batch in prepared.batches for name in batch.names]
+        totals.events.append({"event": "step left out: gradients are not finite", "names": names[:8]})
+        if self.skipped > self.recipe.run.max_skipped:
+            raise TrainingError(
+                f"Gradients must be finite, but those of {self.skipped} steps in a row up to step {self.place.step} "
+                "were not; lower optim.lr, raise schedule.warmup, or look at the files that metrics.jsonl names."
+            )
+
+    def _note(self, totals: Totals, what: str, names: tuple[str, ...]) -> None:
+        """Name rows that were left out, each once."""
+        new = [name for name in names if name not in self.named]
+        self.named.update(new)
+        if new:
+            totals.events.append({"event": what, "names": new})
+        self.unreadable += len(new) if what == "unreadable" else 0
+        if self.unreadable > self.recipe.run.max_unreadable:
+            raise TrainingError(
+                f"At most {self.recipe.run.max_unreadable} rows may be unreadable, but {self.unreadable} are, the last "
+                f"because of this: {names[-1]}"
+            )
+
+    def log(self, totals: Totals) -> None:
+        """One line of metrics over the steps since the last, and one an event."""
+        gathered = self.ranks.gather((totals.metrics, totals.events))
+        if not self.ranks.main:
+            return
+        step, schedule = self.place.step, self.recipe.schedule
+        everywhere = Totals()
+        for metrics, _ in gathered:
+            everywhere.add_metrics(metrics)
+        for event in itertools.chain.from_iterable(events for _, events in gathered):
+            self._tell({"step": step, **event})
+        seconds = max(time.monotonic() - totals.began, 1e-9)
+        line: dict[str, Any] = {
+            "step": step,
+            "epoch": self.place.epoch,
+            "loss": totals.loss / max(totals.count, 1.0),
+            **{name: total / max(count, 1.0) for name, (total, count) in everywhere.metrics.items()},
+            "lr": self.recipe.optim.lr * rate_at(step - 1, schedule),
+            "gradient": totals.norm / max(totals.steps, 1),
+            "skipped": totals.skipped,
+            "padding": 1 - totals.heard / max(totals.padded, 1e-9),
+            "hours": self.heard / 3600,
+            "speed": totals.heard / seconds,
+            "minutes": self.elapsed / 60,
+            "minutes_left": (schedule.steps - step) * seconds / max(totals.steps + totals.skipped, 1) / 60,
+        }
+        self._tell({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in line.items()})
+
+    def _tell(self, line: Mapping[str, Any]) -> None:
+        self.folder.log(line)
+        self.listener(line)
+
+    def evaluate(self) -> None:
+        """Score the model on the development set, and publish it where it is the best so far (or there is no set)."""
+        score: dict[str, float] = {}
+        with self._averaged():
+            if self.recipe.data.dev:
+                self.model.eval()
+                with self.autocast():
+                    score = self.task.score(self._placed(batch) for batch in self.dev_batches())
+                self._tell({"step": self.place.step, **{name: float(f"{v:.6g}") for name, v in score.items()}})
+            value = score.get(self.task.better, -math.inf if not score else math.inf)
+            if not score or value < self.best or not self.folder.model_path.exists():
+                self.best = min(self.best, value) if score else self.best
+                self.folder.publish(self.task, self.model.state_dict(), score, self.place.step)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The running mean in the place of the model's weights, if there is one."""
+        if self.average is None:
+            yield
+            return
+        own = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average.weights)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
+
+    def dev_batches(self) -> Iterator[Batch]:
+        """The development set, spread to at most `data.dev_rows` utterances, in batches of like lengths."""
+        if self.dev is None:
+            every = read_utterances(self.recipe, self.recipe.data.dev)
+            chosen = np.linspace(0, len(every) - 1, min(self.recipe.data.dev_rows, len(every))).astype(int)
+            self.dev = [every[i] for i in chosen]
+        spec = BatchSpec(seconds=self.recipe.batches.seconds, num_lengths=self.recipe.batches.num_lengths)
+        planner = Planner([u.duration or 0 for u in self.dev], [None] * len(self.dev), spec)
+        loader = make_loader(self.recipe, self.task, self.dev, spoils=False)
+        for step in planner.steps(0):
+            batch, failed = loader.batch(step.rows, step.seconds, 0, 0.0)
+            if failed:
+                raise DataError(f"Every file of the development set must be readable, but: {failed[0]}")
+            yield batch
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average.weights if self.average else {},
+            "place": [self.place.step, self.place.epoch, self.place.index, self.place.longest],
+            "best": self.best,
+            "skipped": self.skipped,
+            "unreadable": self.unreadable,
+            "named": sorted(self.named),
+            "heard": self.heard,
+            "elapsed": self.elapsed,
+            "world": self.ranks.world,
+            "data": fingerprint(self.utterances),
+        }
+
+    def resume(self) -> None:
+        """Take up the state that the folder holds, if there is one."""
+        state = self.folder.load()
+        if state is None:
+            return
+        if state["data"] != fingerprint(self.utterances):
+            raise TrainingError(
+                f"{self.folder.folder} must go on with the data it began with, but the manifests have changed; "
+                "put them back, or begin in another folder."
+            )
+        if state["world"] != self.ranks.world:
+            raise OptionError(
+                f"{self.folder.folder} was begun by {state['world']} processes, but {self.ranks.world} go on; "
+                "start as many, or begin in another folder."
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average:
+            self.average.weights = {name: t.to(self.ranks.device) for name, t in state["average"].items()}
+        self.place = Place(*state["place"])
+        self.best, self.skipped, self.unreadable = state["best"], state["skipped"], state["unreadable"]
+        self.named, self.heard, self.elapsed = set(state["named"]), state["heard"], state["elapsed"]
+        if self.ranks.main:
+            self.folder.rewind(self.place.step)

@@ -1,0 +1,55 @@
+"""The processes that train together, as a launcher started them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sonant.engines.torch import find_device
+from sonant.errors import MissingExtraError
+from sonant.train.recipe import Run
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this one writes and evaluates."""
+        return self.rank == 0
+
+    def add(self, *tensors: Tensor) -> None:
+        """Replace each tensor by its sum over all ranks."""
+        if self.world > 1:
+            for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
+                assert work is not None
+                work.wait()
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+
+def open_ranks(run: Run) -> Ranks:
+    """The ranks that a launcher (`accelerate launch`, `torchrun`) started, or this process alone."""
+    try:
+        from accelerate import PartialState
+    except ImportError:
+        raise MissingExtraError("Training needs accelerate: pip install 'sonant[train]'") from None
+    state = PartialState(cpu=run.device == "cpu")
+    shared = state.num_processes > 1 and state.device is not None
+    device = torch.device(state.device if shared else find_device(run.device))  # type: ignore[arg-type]
+    return Ranks(state.process_index, state.num_processes, device)

@@ -1,0 +1,177 @@
+"""A run's folder: its recipe, the state it goes on from, its metrics, and the model that comes out.
+
+recipe.toml     every setting of the run
+state.pt        all that the next step depends on, replaced in one step
+metrics.jsonl   a JSON object a line
+model/          the best model so far, in Hugging Face's layout
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sonant.data.manifest import Utterance
+from sonant.errors import OptionError, OutputError, TrainingError
+from sonant.files import open_output, write_text
+from sonant.train.recipe import Recipe, read_recipe, to_toml
+from sonant.train.tasks import Task
+
+
+class RunFolder:
+    """The files of a run; only the first rank writes."""
+
+    def __init__(self, folder: Path, recipe: Recipe, main: bool = True) -> None:
+        """Begin a run or open one; `OptionError` where it was begun with another recipe."""
+        self.folder, self.recipe, self.main = folder, recipe, main
+        self.state_path = folder / "state.pt"
+        self.metrics_path = folder / "metrics.jsonl"
+        self.model_path = folder / "model"
+
+    def open(self) -> None:
+        """Make the folder, or check that it holds a run of this recipe and mend what a crash left."""
+        told = self.folder / "recipe.toml"
+        if told.exists():
+            _check_same(read_recipe(told), self.recipe, self.folder)
+        if not self.main:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for partial in self.folder.glob(".sonant-*.tmp"):  # a process that was killed cleans nothing up
+                partial.unlink()
+            for partial in self.folder.glob(".*.partial"):
+                shutil.rmtree(partial)
+        except OSError as error:
+            raise OutputError(f"{self.folder} cannot be made ({error.strerror}); name another folder.") from error
+        write_text(told, to_toml(self.recipe))
+
+    def load(self) -> dict[str, Any] | None:
+        """The state that was saved last; None in a new run."""
+        if not self.state_path.exists():
+            return None
+        try:
+            return torch.load(self.state_path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged file makes of torch.load
+            raise TrainingError(
+                f"{self.state_path} must be the state of a run, but cannot be read ({type(error).__name__}); "
+                "take a copy of it back, or begin in another folder."
+            ) from error
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the state in one step; `OutputError` where it cannot be written, and the last one stays."""
+        try:
+            with open_output(self.state_path) as file:
+                torch.save(dict(state), file)
+        except RuntimeError as error:  # what PyTorch makes of a write that failed
+            raise OutputError(
+                f"{self.state_path} could not be written ({error}); make room: the run goes on from the last state."
+            ) from error
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Add a line to the metrics."""
+        try:
+            with self.metrics_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{self.metrics_path} could not be written ({error.strerror}); make room: "
+                "the run goes on from the last state."
+            ) from error
+
+    def rewind(self, step: int) -> None:
+        """Take back the metrics of steps after `step`, which will be done again."""
+        if not self.metrics_path.exists():
+            return
+        kept: list[str] = []
+        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line).get("step", 0) <= step:
+                    kept.append(line + "\n")
+            except ValueError:  # the half line of a process that was killed
+                continue
+        write_text(self.metrics_path, "".join(kept))
+
+    def publish(self, task: Task, weights: Mapping[str, Tensor], score: Mapping[str, float], step: int) -> None:
+        """Put a model, with its card, in the place of the last one."""
+        new, old = self.folder / "model.new", self.folder / "model.old"
+        try:
+            for left in (new, old):
+                if left.exists():
+                    shutil.rmtree(left)
+            task.save(new, weights, self.recipe.run.store)
+            write_text(new / "README.md", model_card(self.recipe, score, step))
+            if self.model_path.exists():
+                self.model_path.rename(old)
+            new.rename(self.model_path)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"{self.model_path} could not be written ({error.strerror}); make room.") from error
+
+
+def model_card(recipe: Recipe, score: Mapping[str, float], step: int) -> str:
+    """What the model is, made from what, in the form of Hugging Face's cards."""
+    front = ["---", "library_name: transformers", "pipeline_tag: automatic-speech-recognition"]
+    if recipe.data.language:
+        front.append(f"language: {recipe.data.language}")
+    front += ["tags:", "- sonant", f"- {recipe.task.name}", "---"]
+    start = f"`{recipe.model.start}`" if recipe.model.start else "random weights"
+    names = tuple(Path(path).name for path in recipe.data.train)  # folders are the trainer's own affair
+    shown = replace(recipe, data=replace(recipe.data, train=names, dev=()))
+    data = ", ".join(names)
+    results = [f"| {name} | {value:.4g} |" for name, value in score.items()]
+    table = ["", "| on the development set | |", "|---|---|", *results] if results else []
+    return "\n".join(
+        [
+            *front,
+            "",
+            "# Speech to text by CTC",
+            "",
+            f"Trained by sonant for {step} steps from {start} on {data}.",
+            *table,
+            "",
+            "Its weaknesses are those of its training data: other accents, rooms and topics are heard worse.",
+            "",
+            "```python",
+            "import sonant",
+            "",
+            'sonant.load("FOLDER").transcribe("talk.mp3").text',
+            "```",
+            "",
+            "## Recipe",
+            "",
+            "```toml",
+            to_toml(shown).rstrip(),
+            "```",
+            "",
+        ]
+    )
+
+
+def fingerprint(utterances: Iterable[Utterance]) -> str:
+    """A number for what is heard and read, by which a resumed run knows its data again."""
+    digest = hashlib.sha256()
+    for u in utterances:
+        digest.update(f"{u.audio}\0{u.offset}\0{u.duration}\0{u.text}\0{u.speaker}\n".encode(errors="replace"))
+    return digest.hexdigest()
+
+
+def _check_same(told: Recipe, asked: Recipe, folder: Path) -> None:
+    """Raise `OptionError` where two recipes would not give the same weights."""
+    before, now = asdict(told), asdict(asked)
+    for section, values in before.items():
+        for name, value in values.items():
+            if (section != "run" or name == "seed") and now[section][name] != value:
+                raise OptionError(
+                    f"{folder} was begun with {section}.{name} = {value!r}, but {now[section][name]!r} is asked for; "
+                    "ask for the same to go on, or name another folder."
+                )
