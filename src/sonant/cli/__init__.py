@@ -12,6 +12,7 @@ from sonant import __version__
 
 VERBS = {
     "transcribe": "Audio or video files to text.",
+    "data": "Corpora to manifests: prepare, check, count, split, shard and label them.",
     "evaluate": "How well a model transcribes, alone or against another.",
     "train": "A recipe and transcribed speech to a model.",
 }
@@ -24,8 +25,11 @@ def main() -> None:
     app.callback()(_options)
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     for verb, line in VERBS.items():
-        run = import_module(f"sonant.cli.{verb}").run if verb == wanted else _not_asked
-        app.command(verb, short_help=line)(run)
+        module = import_module(f"sonant.cli.{verb}") if verb == wanted else None
+        if hasattr(module, "verbs"):  # verbs of a verb: `sonant data check`
+            app.add_typer(module.verbs, name=verb, short_help=line)
+        else:
+            app.command(verb, short_help=line)(module.run if module else _not_asked)
     app(prog_name="sonant")
 
 

@@ -54,15 +54,17 @@ def say_once(key: str, message: str) -> None:
 
 
 class ProgressBar:
-    """Audio time done, speed and time left on stderr, once the work lasts; nothing where stderr is no terminal."""
+    """What is done, speed and time left on stderr, once the work lasts; nothing where stderr is no terminal."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, unit: str | None = None) -> None:
         self.name = name
+        self.unit = unit
+        """What is counted (`files`); None for seconds of audio."""
         self.began = time.monotonic()
         self.bar = None
 
     def __call__(self, done: float, total: float | None) -> None:
-        """Show that `done` of `total` seconds of audio are through."""
+        """Show that `done` of `total` seconds of audio, or whatever the unit is, are through."""
         elapsed = time.monotonic() - self.began
         if elapsed < QUIET_SECONDS or not sys.stderr.isatty():
             return
@@ -70,13 +72,13 @@ class ProgressBar:
             self.bar, self.task = _open_bar(self.name)
         # a container may declare less than it holds
         total = max(total, done) if total else None
-        left = clock((total - done) * elapsed / done) + " left" if total else ""
+        left = clock((total - done) * elapsed / done) + " left" if total and done else ""
         self.bar.update(
             self.task,
             completed=done,
             total=total,
-            audio=clock(done),
-            speed=f"{done / elapsed:.1f}x real time",
+            audio=f"{done:.0f} {self.unit}" if self.unit else clock(done),
+            speed=f"{done / elapsed:.0f}/s" if self.unit else f"{done / elapsed:.1f}x real time",
             left=left,
         )
 
