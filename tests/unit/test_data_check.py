@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sonant.data.check import KINDS, Report, check_manifest
-from sonant.data.manifest import Utterance, read_manifest, write_manifest
+from sonant.data.manifest import Utterance, read_manifest, read_utterance, write_manifest
 from sonant.data.sound import spectral_flatness
 from sonant.types import Vocabulary
 from unit.media import wav, wav_of, write_media
@@ -220,3 +220,18 @@ def test_flatness_is_one_for_noise_and_nought_for_tones_and_silence(seconds: flo
     if seconds > 0.1:
         assert spectral_flatness(noise) > 0.9
         assert spectral_flatness(np.repeat(noise, 2)) < spectral_flatness(noise)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["fsdd", "librispeech-dev", "emodb"])
+def test_recorded_speech_has_no_fault_until_its_bytes_are_swapped(speech_data: Path, tmp_path: Path, name: str) -> None:
+    utterances = list(read_manifest(speech_data / name / "manifest.jsonl"))[::23]
+    assert check_manifest(utterances).faults == []
+    spoiled: list[Utterance] = []
+    for i, utterance in enumerate(utterances[:40]):
+        samples = np.round(np.clip(read_utterance(utterance), -1, 1) * 32_767).astype(np.int16)
+        (tmp_path / f"{i}.wav").write_bytes(wav_of(samples.byteswap()))
+        spoiled.append(replace(utterance, audio=str(tmp_path / f"{i}.wav")))
+    report = check_manifest(spoiled)
+    assert report.counts["noise"] > 0.9 * len(spoiled)
+    assert "noise in the place of speech" in (report.fatal or "")
