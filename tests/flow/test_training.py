@@ -333,6 +333,17 @@ def test_a_dry_run_says_what_a_run_costs_and_leaves_nothing(tmp_path: Path) -> N
     assert "no optim.rl (the nearest is lr)" in wrong.stderr
 
 
+def test_data_that_would_spoil_a_run_stop_it_before(tmp_path: Path) -> None:
+    recipe = tone_recipe(tmp_path, schedule={"steps": 1})
+    leaking = replace(recipe, data=replace(recipe.data, dev=recipe.data.train))
+    arguments = command(tmp_path, tmp_path / "run", leaking)
+    stopped = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 2
+    assert "This would spoil a training: 60 of 60 utterances have audio that is in the other manifest" in stopped.stderr
+    assert not (tmp_path / "run").exists()
+    subprocess.run([*arguments, "--set", "run.check=false"], capture_output=True, check=True)
+
+
 def test_a_prepared_step_says_what_it_holds(tmp_path: Path) -> None:
     trainer = Trainer(tone_recipe(tmp_path), tmp_path / "run")
     batches = trainer.stream()

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sonant.cli.terminal import DONE, FAILED, clock, reporting, say
-from sonant.errors import MissingExtraError
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, clock, reporting, say
+from sonant.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
+    from sonant.train.loop import Trainer
     from sonant.train.recipe import Recipe
     from sonant.train.trial import Trial
 
@@ -76,6 +77,8 @@ def train(recipe: Recipe, folder: Path) -> bool:
         if trainer.ranks.main:
             for note in trainer.task.notes:
                 say(note)
+            if recipe.run.check and not trainer.folder.state_path.exists():
+                check(trainer)
         done = trainer.run(lambda: bool(stopped))
     if not trainer.ranks.main:
         return done
@@ -84,6 +87,31 @@ def train(recipe: Recipe, folder: Path) -> bool:
     elif trainer.folder.model_path.is_dir():
         print(trainer.folder.model_path)
     return done
+
+
+def check(trainer: Trainer) -> None:
+    """Look for faults of the data and say them; `DataError` where they would spoil the run."""
+    from sonant.data.check import check_manifest
+    from sonant.train.feeds import read_utterances
+
+    recipe, task, bar = trainer.recipe, trainer.task, ProgressBar("checking the data")
+    try:
+        report = check_manifest(
+            trainer.utterances,
+            against=read_utterances(recipe, recipe.data.dev) if recipe.data.dev else (),
+            vocabulary=task.vocabulary,
+            config=task.config,
+            sample_rate=task.sample_rate,
+            labelled=task.vocabulary is not None,
+            progress=bar,
+        )
+    finally:
+        bar.close()
+    if report.fatal:
+        say(report.to_text().rstrip())
+        raise DataError(f"{report.fatal} --set run.check=false trains all the same.")
+    if not report.clean:
+        say(report.to_text().rstrip())
 
 
 def try_it(recipe: Recipe, folder: Path) -> bool:

@@ -175,6 +175,8 @@ class Run:
     """Where and how it runs."""
 
     seed: int = 0
+    check: bool = True
+    """Whether a new run first looks for faults of its data, which takes about a hundredth of the audio's length."""
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int = 0

@@ -31,6 +31,7 @@ from sonant.model.encoder import Encoder
 from sonant.model.heads import CtcModel, load_weights
 from sonant.model.masks import SpanSpec, sample_spans
 from sonant.train.recipe import Recipe
+from sonant.types import Vocabulary
 
 # B rows, N samples, T frames, V tokens
 
@@ -67,6 +68,11 @@ class Task(Protocol):
     @property
     def model(self) -> nn.Module:
         """Every weight that a resumed run needs."""
+        ...
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokens that texts are spelled with; None where no text is learnt."""
         ...
 
     def text(self, raw: str) -> str:
@@ -125,7 +131,7 @@ class CtcTask:
         kept = checkpoint.require_vocabulary() if checkpoint and recipe.task.head == "keep" else None
         self.case: text.Case = text.vocabulary_case(kept) if kept else recipe.data.case
         self.notes, learnt = self._normalised([raw or "" for raw in texts])
-        self.vocabulary = kept or text.build_vocabulary(learnt, spaces=recipe.data.spaces)
+        self.vocabulary: Vocabulary = kept or text.build_vocabulary(learnt, spaces=recipe.data.spaces)
         self.space = self.vocabulary.space
         self.config = configure(recipe, checkpoint, len(self.vocabulary))
         self.mel_weight = 0.0 if checkpoint else recipe.task.mel_weight
