@@ -49,7 +49,7 @@ CONFIG = EncoderConfig(
     do_stable_layer_norm=True,
     vocab_size=len(TOKENS),
 )
-LENGTHS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0)
+LENGTHS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 18.0)
 """Seconds of a row; a batch has one of them."""
 BATCH_SECONDS = 16.0
 """Seconds of a batch; small ones leave the plateau of blanks sooner, by steps rather than by hours."""
@@ -103,14 +103,14 @@ class Rows:
         for _ in range(40):
             clip = clips[r.integers(len(clips))]
             samples = soxr.resample(clip.samples, speed, 1.0, quality="QQ").astype(np.float32)
-            gap = np.zeros(int(r.uniform(0.0, 0.35 if strings else 0.6) * RATE), np.float32)
+            gap = np.zeros(int(r.uniform(0.0, 0.35 if strings else 1.0) * RATE), np.float32)
             if len(samples) + len(gap) > room:
                 if texts or len(samples) > size:
                     if texts:
                         break
                     continue
                 gap = gap[:0]
-            level = 10 ** r.uniform(-0.15, 0.15)
+            level = 10 ** r.uniform(-0.35, 0.35)  # speakers take turns, near and far
             parts += [gap, samples * level]
             texts.append(clip.text)
             room -= len(samples) + len(gap)
@@ -322,7 +322,7 @@ if __name__ == "__main__":
     parser.add_argument("fsdd", type=Path)
     parser.add_argument("spoken", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--hours", type=float, default=26.0, help="hours of audio to see")
+    parser.add_argument("--hours", type=float, default=52.0, help="hours of audio to see")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ship", type=Path, help="write the model of RUN as a Hugging Face folder and stop")

@@ -34,20 +34,21 @@ def digit_strings(folder: Path, count: int) -> list[tuple[FloatArray, list[str]]
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("seed", range(3))
-def test_ten_minutes_have_the_word_errors_of_their_utterances(
-    asr: sonant.Recognizer, speech_data: Path, seed: int
-) -> None:
+def test_ten_minutes_have_the_word_errors_of_their_utterances(asr: sonant.Recognizer, speech_data: Path) -> None:
+    """Six recordings, a speaker each: over all of them joining costs less than half a point."""
     strings = digit_strings(speech_data / "fsdd", 120)
     alone = [asr.transcribe(samples, RATE).text.split() for samples, _ in strings]
-    random = np.random.default_rng(seed)
-    order: list[int] = []
-    parts: list[FloatArray] = []
-    while sum(map(len, parts)) < 600 * RATE:
-        order.append(int(random.integers(len(strings))))
-        parts += [strings[order[-1]][0], np.zeros(int(random.uniform(0.2, 1.0) * RATE), np.float32)]
-    said = [word for i in order for word in strings[i][1]]
-    by_one = count_errors(said, [word for i in order for word in alone[i]]).rate
-    joined = count_errors(said, asr.transcribe(np.concatenate(parts), RATE).text.split()).rate
-    assert by_one < 0.15
-    assert joined <= by_one + 0.005
+    random = np.random.default_rng(0)
+    said: list[str] = []
+    by_one: list[str] = []
+    joined: list[str] = []
+    for speaker in range(6):
+        parts: list[FloatArray] = []
+        while sum(map(len, parts)) < 600 * RATE:
+            i = int(random.integers(len(strings) // 6)) * 6 + speaker
+            parts += [strings[i][0], np.zeros(int(random.uniform(0.2, 1.0) * RATE), np.float32)]
+            said += strings[i][1]
+            by_one += alone[i]
+        joined += asr.transcribe(np.concatenate(parts), RATE).text.split()
+    assert count_errors(said, by_one).rate < 0.1
+    assert count_errors(said, joined).rate <= count_errors(said, by_one).rate + 0.005

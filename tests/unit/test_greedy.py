@@ -90,8 +90,14 @@ def test_pieces_equal_the_whole_and_the_definition(seed: int, num_frames: int, c
     assert joined.score == pytest.approx(expected.score, abs=1e-9)
 
 
+def test_a_long_pause_ends_a_word() -> None:
+    """Models forget the separator between two utterances; no word has a silence this long inside."""
+    assert read(spell("HE" + "-" * 29 + "LL")) == "HEL"
+    assert read(spell("HE" + "-" * 30 + "LL")) == "HE L"
+
+
 def test_segments_end_at_long_pauses() -> None:
-    words = [Word(str(i), start, end, 1.0) for i, (start, end) in enumerate([(0, 1), (1.2, 2), (2.9, 3), (3.7, 4)])]
+    words = [Word(str(i), start, end, 1.0) for i, (start, end) in enumerate([(0, 1), (1.2, 2), (2.9, 3), (3.5, 4)])]
     assert [segment.text for segment in segments_of(words)] == ["0 1", "2 3"]
     assert [(s.start, s.end) for s in segments_of(words)] == [(0, 2), (2.9, 4)]
     assert list(segments_of([])) == []

@@ -7,12 +7,12 @@ from math import exp, log
 
 from sonant.types import Letter, Segment, Vocabulary, Word
 
-PAUSE = 0.8
-"""Seconds of silence between words that end a segment."""
+PAUSE = 0.6
+"""Seconds of blanks that end a segment, and with it a word whose separator the model forgot."""
 
 
 class WordBuilder:
-    """Collects letters into words, closing one at each separator."""
+    """Collects letters into words, closing one at each separator and at each pause."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
@@ -25,6 +25,8 @@ class WordBuilder:
         if token == vocabulary.separator:
             self.close()
         elif token not in vocabulary.silent and token != vocabulary.unknown:
+            if self.letters and start - self.letters[-1].end >= PAUSE:
+                self.close()
             self.letters.append(Letter(vocabulary.tokens[token], start, end, confidence))
             if vocabulary.separator is None:
                 self.close()
