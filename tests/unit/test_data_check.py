@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,6 +222,37 @@ def test_flatness_is_one_for_noise_and_nought_for_tones_and_silence(seconds: flo
     if seconds > 0.1:
         assert spectral_flatness(noise) > 0.9
         assert spectral_flatness(np.repeat(noise, 2)) < spectral_flatness(noise)
+
+
+def test_what_was_measured_is_remembered_until_its_file_changes(
+    clean: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "new" / "sounds.db"
+    mine = tmp_path / "mine.wav"
+    mine.write_bytes(Path(clean[4].audio).read_bytes())
+    parts = [replace(clean[4], audio=str(mine), offset=at, duration=0.25, text="a") for at in (0.0, 0.5)]
+    utterances = [*clean[:4], *parts]
+    first = check_manifest(utterances, memory=place)
+    with monkeypatch.context() as patch:
+        patch.setattr("sonant.data.memory.examine", lambda *_: pytest.fail("was measured again"))
+        assert check_manifest(utterances, memory=place) == first
+    mine.write_bytes(wav_of(np.zeros(16_000, np.int16)))
+    assert check_manifest(utterances, memory=place).counts == {"silent": 2}
+    mine.unlink()
+    assert check_manifest(utterances, memory=place).counts == {"unreadable": 2}
+
+
+@pytest.mark.parametrize("kind", ["text", "folder", "of another kind"])
+def test_a_memory_that_cannot_be_used_is_done_without(clean: list[Utterance], tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "sounds.db"
+    if kind == "text":
+        place.write_text("no database at all " * 99)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        with closing(sqlite3.connect(place)) as base:
+            base.execute("CREATE TABLE sounds (other TEXT)")
+    assert check_manifest(clean[:3], memory=place).faults == []
 
 
 @pytest.mark.data

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, cache_folder, reporting, say
 from sonant.cli.transcribe import EngineName, Format, Precision
 from sonant.errors import DataError, OptionError
 
@@ -93,7 +93,8 @@ def check(
 ) -> None:
     """Decode every utterance and look for faults of audio, of texts, and for what training and test set share.
 
-    The report goes to standard output. The exit code is 0 where there is no fault, else 1.
+    What was decoded once is remembered until its file changes. The report goes to standard output.
+    The exit code is 0 where there is no fault, else 1.
     """
     with reporting(debug):
         from sonant.checkpoints import open_checkpoint
@@ -105,7 +106,8 @@ def check(
         others = [utterance for path in against or [] for utterance in read_manifest(path)]
         with progress_bar(str(manifest)) as bar:
             report = check_manifest(
-                utterances, against=others, labelled=False if unlabelled else None, threads=threads, progress=bar,
+                utterances, against=others, labelled=False if unlabelled else None, threads=threads,
+                memory=cache_folder() / "sounds.db", progress=bar,
                 vocabulary=checkpoint.require_vocabulary() if checkpoint and not unlabelled else None,
                 config=checkpoint and checkpoint.config, sample_rate=checkpoint.sample_rate if checkpoint else 16_000,
             )  # fmt: skip

@@ -39,10 +39,14 @@ def reporting(debug: bool) -> Generator[None]:
         raise SystemExit(130) from None
 
 
+def cache_folder() -> Path:
+    """Where commands keep what saves them work; it may not exist, or not be writable."""
+    return Path(os.environ.get("SONANT_CACHE") or Path.home() / ".cache" / "sonant")
+
+
 def say_once(key: str, message: str) -> None:
     """A line for the first time only; the cache folder remembers."""
-    folder = Path(os.environ.get("SONANT_CACHE") or Path.home() / ".cache" / "sonant")
-    marker = folder / "said" / key
+    marker = cache_folder() / "said" / key
     try:
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch(exist_ok=False)

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from math import log
+from pathlib import Path
 
 import numpy as np
 
 from sonant.data.manifest import Utterance
+from sonant.data.memory import SoundMemory
 from sonant.data.pool import ordered_map
-from sonant.data.sound import Sound, examine
+from sonant.data.sound import Sound
 from sonant.errors import VocabularyError
 from sonant.model.config import EncoderConfig
 from sonant.text import encode, normalise
@@ -166,15 +168,19 @@ def check_manifest(
     sample_rate: int = 16_000,
     labelled: bool | None = None,
     threads: int | None = None,
+    memory: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Decode and examine every utterance, also `against` those of another part, the test set for one.
 
     With a `vocabulary` letters outside it are found, once texts are normalised. `config` says how many frames a model
     makes (wav2vec 2.0's otherwise), `sample_rate` what it hears. Texts are checked where `labelled`; where that is
-    None, if any utterance has one. Takes about a hundredth of the audio's length on one processor.
+    None, if any utterance has one. Takes about a hundredth of the audio's length on one processor; with a file as
+    `memory`, what was measured before is not decoded again.
     """
-    sounds, others = _examine([utterances, against], sample_rate, threads, progress)
+    with SoundMemory(memory) as known:
+        measure = partial(known.examine, sample_rate=sample_rate)
+        sounds, others = _examine([utterances, against], measure, threads, progress)
     if labelled is None:
         labelled = vocabulary is not None or any(u.text for u in utterances)
     found: list[tuple[str, int, str]] = []
@@ -236,14 +242,17 @@ def text_faults(utterance: Utterance, frames: int | None, vocabulary: Vocabulary
 
 
 def _examine(
-    parts: Sequence[Sequence[Utterance]], sample_rate: int, threads: int | None, progress: Progress | None
+    parts: Sequence[Sequence[Utterance]],
+    measure: Callable[[Utterance], Sound],
+    threads: int | None,
+    progress: Progress | None,
 ) -> list[list[Sound]]:
-    """The sounds of each part's utterances, decoded by `threads` threads."""
+    """The sounds of each part's utterances, measured by `threads` threads."""
     every = [u for part in parts for u in part]
     lengths = [u.duration or 0.0 for u in every]
     total, done = sum(lengths) if all(lengths) else None, 0.0
     found: list[Sound] = []
-    for _, sound in ordered_map(partial(examine, sample_rate=sample_rate), every, threads):
+    for _, sound in ordered_map(measure, every, threads):
         found.append(sound)
         done += sound.seconds
         if progress:
