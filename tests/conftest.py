@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: a test never waits for a network
+_cache = tempfile.TemporaryDirectory(prefix="sonant-tests-", ignore_cleanup_errors=True)
+os.environ["SONANT_CACHE"] = _cache.name  # nothing is left in the user's own
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors of tests are tiny; threads only get in each other's way
 
 # A busy machine is no failure.
 settings.register_profile("sonant", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sonant")
+
+
+def pytest_unconfigure() -> None:
+    _cache.cleanup()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -41,7 +41,12 @@ def reporting(debug: bool) -> Generator[None]:
 
 def cache_folder() -> Path:
     """Where commands keep what saves them work; it may not exist, or not be writable."""
-    return Path(os.environ.get("SONANT_CACHE") or Path.home() / ".cache" / "sonant")
+    if folder := os.environ.get("SONANT_CACHE"):
+        return Path(folder)
+    try:
+        return Path.home() / ".cache" / "sonant"
+    except RuntimeError:  # a user without a home
+        return Path(os.devnull) / "sonant"  # where nothing can be kept
 
 
 def say_once(key: str, message: str) -> None:

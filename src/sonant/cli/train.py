@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sonant.cli.terminal import DONE, FAILED, ProgressBar, clock, reporting, say
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, cache_folder, clock, reporting, say
 from sonant.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def check(trainer: Trainer) -> None:
             config=task.config,
             sample_rate=task.sample_rate,
             labelled=task.vocabulary is not None,
+            memory=cache_folder() / "sounds.db",
             progress=bar,
         )
     finally:
