@@ -26,7 +26,7 @@ def main() -> None:
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     for verb, line in VERBS.items():
         module = import_module(f"sonant.cli.{verb}") if verb == wanted else None
-        if hasattr(module, "verbs"):  # verbs of a verb: `sonant data check`
+        if module and hasattr(module, "verbs"):  # verbs of a verb: `sonant data check`
             app.add_typer(module.verbs, name=verb, short_help=line)
         else:
             app.command(verb, short_help=line)(module.run if module else _not_asked)
