@@ -47,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--model", help="a folder or name; the built-in model where not given")
+    parser.add_argument("--name", default="startup", help="name of the result")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.wav"
@@ -78,7 +79,7 @@ def main() -> None:
         "model": Path(options.model).name if options.model else "built-in",
         "rows": rows,
     }
-    write_result("startup", result)
+    write_result(options.name, result)
 
 
 if __name__ == "__main__":
