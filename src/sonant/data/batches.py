@@ -193,8 +193,10 @@ class Planner:
             waiting += [row for row, place in zip(rows, places, strict=True) if place == k]
             rest = len(waiting) % whole
             waiting.sort(key=lambda row: row.seconds)
-            ready, waiting = waiting[: len(waiting) - rest], waiting[len(waiting) - rest :]
-            ready = [ready[i] for i in random.permutation(len(ready)).tolist()]
+            full = len(waiting) - rest
+            order: list[int] = random.permutation(full).tolist()
+            ready = [waiting[i] for i in order]
+            waiting = waiting[full:]
             steps += [Step(length, tuple(ready[i : i + whole]), size) for i in range(0, len(ready), whole)]
         if len(waiting) >= self.spec.world:
             steps.append(Step(self._fitting(waiting), tuple(waiting), self.size(float(self.lengths[-1]))))
