@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -30,9 +31,9 @@ class WindowSpec:
     """Seconds at each inner edge that serve as context only."""
 
     def __post_init__(self) -> None:
-        if not 0 <= 2 * self.margin < self.seconds:
+        if not 0 <= 2 * self.margin < self.seconds < inf:
             raise OptionError(
-                f"A window must be longer than its two margins, but {self.seconds} s has margins of {self.margin} s; "
+                f"A window must end and be longer than its two margins, but {self.seconds} s has {self.margin} s each; "
                 "take longer windows or shorter margins."
             )
 
@@ -85,7 +86,7 @@ def split(
     """
     hop = config.hop
     per_window = max(round(spec.seconds * sample_rate / hop), 1)
-    margin = round(spec.margin * sample_rate / hop)
+    margin = min(round(spec.margin * sample_rate / hop), (per_window - 1) // 2)  # rounded, two might fill the window
     size = (per_window - 1) * hop + config.receptive_field  # samples that give exactly `per_window` frames
     level = Level()
     buffer = np.zeros(0, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import sonant
 from flow.conftest import SAID
 from sonant import cli, subtitles
+from sonant.cli import terminal
 
 WITHOUT_TORCH = """
 import sys
@@ -136,6 +138,42 @@ def test_an_input_that_cannot_be_heard_is_one_sentence_and_code_1(
     assert err.count("\n") == 1
     assert err.startswith("sonant: ")
     assert "talk.wav" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_behind_standard_output_is_one_sentence(example: Path) -> None:
+    command = [sys.executable, "-m", "sonant", "transcribe", str(example), str(example)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [  # after the model's note
+        "sonant: Standard output could not be written (No space left on device); make room, or choose another place."
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+def test_a_name_that_is_no_text_is_printed_escaped(example: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd\udcff.ogg"
+    odd.write_bytes(example.read_bytes())
+    command = [sys.executable, "-m", "sonant", "transcribe", "--format", "json", str(odd)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["source"] == str(odd)  # the escape is JSON's own
+
+
+def test_a_user_without_a_home_is_told_each_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def away(_: object) -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.delenv("SONANT_CACHE")
+    monkeypatch.setattr(Path, "home", classmethod(away))
+    terminal.say_once("key", "a note")
+    terminal.say_once("key", "a note")
+    assert capsys.readouterr().err == "sonant: a note\n" * 2
 
 
 def test_the_version_and_the_verbs_are_told(

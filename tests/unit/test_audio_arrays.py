@@ -81,6 +81,8 @@ def test_arrays_are_copied_and_floats_keep_their_scale() -> None:
         (np.zeros((100, 24)), 16_000, "24 channels"),
         (np.zeros(9), None, "None came"),
         (np.zeros(9), 16_000.5, "16000.5 came"),
+        (np.zeros(9), float("nan"), "nan came"),
+        (np.zeros(9), float("inf"), "inf came"),
         (np.zeros(9), 384_000, "384000 Hz"),
         (np.zeros(9), -16_000, "-16000 Hz"),
         ([0, 12_000, -3000], 16_000, "astype('int16')"),

@@ -101,3 +101,11 @@ def test_the_level_does_not_depend_on_the_blocks(sizes: list[int], offset: float
 def test_margins_longer_than_the_window_are_refused() -> None:
     with pytest.raises(OptionError, match="longer than its two margins"):
         WindowSpec(seconds=4, margin=2)
+    with pytest.raises(OptionError, match="must end"):
+        WindowSpec(seconds=float("inf"))
+
+
+def test_margins_that_round_up_to_the_whole_window_still_let_it_move_on() -> None:
+    cut = windows.split([np.zeros(RATE, np.float32)], CONFIG, RATE, False, WindowSpec(seconds=0.04, margin=0.019))
+    kept = [window.first + i for window in cut for i in range(window.keep.start, window.keep.stop)]
+    assert kept == list(range(CONFIG.num_frames(RATE)))

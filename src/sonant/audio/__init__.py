@@ -197,7 +197,7 @@ def _open_array(samples: ArrayLike, array_rate: float | None, sample_rate: int, 
         raise AudioError(f"Samples of shape (N,) or (N, channels) were expected, but {array.shape} came; reshape them.")
     if array.size == 0:
         raise AudioError(f"Samples were expected, but the array of shape {array.shape} is empty; pass one with sound.")
-    if array_rate is None or array_rate != int(array_rate):
+    if array_rate is None or array_rate % 1 != 0:  # so are infinity and NaN
         raise AudioError(f"Samples need the whole number of hertz they were recorded at, but {array_rate} came.")
     rate = int(array_rate)
     channels = array[None] if array.ndim == 1 else array if array.shape[0] < array.shape[1] else array.T

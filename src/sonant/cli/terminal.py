@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import time
@@ -25,15 +27,24 @@ def say(message: str) -> None:
 @contextmanager
 def reporting(debug: bool) -> Generator[None]:
     """Ends the command with one sentence where a `SonantError` comes, with its traceback under `--debug`."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
     try:
         yield
+        print(end="", flush=True)  # a full disk may say so only now
     except SonantError as error:
         if debug:
             raise
         say(str(error))
         raise SystemExit(USAGE) from None
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains while it exits
+        _drop_output()
+        raise SystemExit(FAILED) from None
+    except OSError as error:
+        if debug or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _drop_output()
+        say(f"Standard output could not be written ({error.strerror}); make room, or choose another place.")
         raise SystemExit(FAILED) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -47,6 +58,11 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "sonant"
     except RuntimeError:  # a user without a home
         return Path(os.devnull) / "sonant"  # where nothing can be kept
+
+
+def _drop_output() -> None:
+    """Lead standard output away, lest the interpreter complain of it while it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_once(key: str, message: str) -> None:

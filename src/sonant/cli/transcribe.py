@@ -108,8 +108,7 @@ def print_transcript(transcript: Transcript, format: Format, title: str | None, 
     else:
         heading = f"==> {title} <==\n" if title else ""
         text = ("\n" if gap and title else "") + heading + to_text(transcript)
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    sys.stdout.flush()
+    print(text if text.endswith("\n") else text + "\n", end="", flush=True)
 
 
 def name_outputs(files: list[str], folder: Path, format: Format) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from openvino import Core, InferRequest, Model
 from sonant.checkpoints import Checkpoint
 from sonant.engines import Precision
 from sonant.engines.graph import FirstLayer, GraphBuilder, distance_buckets
-from sonant.errors import CheckpointError, EngineError, OptionError
+from sonant.errors import EngineError, OptionError
 from sonant.types import FloatArray
 
 
@@ -53,16 +53,12 @@ class OpenVinoEngine:
         Raises `CheckpointError` for a model without a CTC head, and `EngineError` where numbers run out of range or
         memory does not suffice.
         """
-        vocabulary = self.checkpoint.vocabulary
-        if self._log_probs is None or vocabulary is None:
-            raise CheckpointError(
-                f"{self.checkpoint.name} was only pre-trained and has no CTC head, so it cannot write text; "
-                "fine-tune it, or pass a model that was."
-            )
+        num_tokens = len(self.checkpoint.require_vocabulary())
+        assert self._log_probs is not None
         emitted: list[FloatArray] = []
         for waveform in waveforms:
             if not self.config.num_frames(len(waveform)):
-                emitted.append(np.zeros((0, len(vocabulary)), np.float32))
+                emitted.append(np.zeros((0, num_tokens), np.float32))
                 continue
             (log_probs,) = self._infer(self._log_probs, waveform, [0])
             if not np.isfinite(log_probs).all():
