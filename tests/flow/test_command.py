@@ -89,6 +89,17 @@ def test_outputs_go_to_a_folder_each_under_its_own_name(
     assert capsys.readouterr().out == ""
 
 
+def test_a_folder_that_cannot_be_written_is_known_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path, tmp_path: Path
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert run(monkeypatch, "transcribe", example, "--output", tmp_path) == 2
+    assert "No space left" in capsys.readouterr().err
+
+
 def test_two_inputs_of_one_name_are_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path, tmp_path: Path
 ) -> None:

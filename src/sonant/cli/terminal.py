@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from sonant.errors import SonantError
+
+if TYPE_CHECKING:
+    import io
 
 DONE, FAILED, USAGE = 0, 1, 2
 """Exit codes: all done; some inputs failed, each named; wrong usage or no model."""
@@ -27,8 +30,9 @@ def say(message: str) -> None:
 @contextmanager
 def reporting(debug: bool) -> Generator[None]:
     """Ends the command with one sentence where a `SonantError` comes, with its traceback under `--debug`."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
+    out = cast("io.TextIOWrapper[Any]", sys.stdout)
+    if getattr(out, "errors", None) == "strict" and hasattr(out, "reconfigure"):
+        out.reconfigure(errors="backslashreplace")  # a file's name may hold bytes that are no text
     try:
         yield
         print(end="", flush=True)  # a full disk may say so only now

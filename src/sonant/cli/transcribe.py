@@ -71,7 +71,7 @@ def run(
         if asr.checkpoint.note:
             say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
         failed = printed = 0
-        for file in files:
+        for file in targets or files:
             try:
                 transcript = transcribe(asr, file)
                 if file in targets:
@@ -113,6 +113,8 @@ def print_transcript(transcript: Transcript, format: Format, title: str | None, 
 
 def name_outputs(files: list[str], folder: Path, format: Format) -> dict[str, Path]:
     """Where each file's result goes: `talk.txt`, or `talk.mp3.txt` beside a `talk.wav`."""
+    from tempfile import TemporaryFile
+
     suffix = {Format.text: ".txt", Format.json: ".json"}[format]
     stems = Counter(Path(file).stem for file in dict.fromkeys(files))
     targets: dict[str, Path] = {}
@@ -127,6 +129,8 @@ def name_outputs(files: list[str], folder: Path, format: Format) -> dict[str, Pa
         targets[file] = target
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):  # known now, not after hours of audio
+            pass
     except OSError as error:
         raise OptionError(
             f"--output must be a folder that can be written, but {folder} is not ({error.strerror}); name another."

@@ -102,12 +102,12 @@ class OpenVinoEngine:
 
     def _infer(self, request: InferRequest, waveform: FloatArray, outputs: Sequence[int]) -> list[FloatArray]:
         """Copies of some of a graph's outputs for one clip."""
-        inputs: list[object] = [*self._first_layer.inputs(waveform)]
         config = self.config
-        if config.num_buckets is not None and config.num_hidden_layers:
-            num_frames = config.num_frames(len(waveform))
-            inputs.append(distance_buckets(num_frames, config.num_buckets, config.max_bucket_distance))
         try:
+            inputs: list[object] = [*self._first_layer.inputs(waveform)]
+            if config.num_buckets is not None and config.num_hidden_layers:
+                num_frames = config.num_frames(len(waveform))
+                inputs.append(distance_buckets(num_frames, config.num_buckets, config.max_bucket_distance))
             with self._lock:
                 request.infer(inputs, share_inputs=True)
                 return [np.array(request.get_output_tensor(i).data, np.float32) for i in outputs]
