@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--speech-data") is None:
-        skip = pytest.mark.skip(reason="needs recorded speech: --speech-data DIR")
+        skip = pytest.mark.skip(reason="needs recorded speech: --speech-data=DIR")
         for item in items:
             if item.get_closest_marker("data"):
                 item.add_marker(skip)
