@@ -67,7 +67,10 @@ def main() -> None:
             megabytes, elapsed = peak_memory(command)
             rows.append({"seconds": seconds, "peak_mb": round(megabytes), "speed": round(seconds / elapsed, 1)})
             print(rows[-1], flush=True)
-    write_result(options.name, {"machine": describe(), "model": options.model or "built-in", "rows": rows})
+    write_result(
+        options.name,
+        {"machine": describe(), "model": Path(options.model).name if options.model else "built-in", "rows": rows},
+    )
 
 
 if __name__ == "__main__":
