@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from sonant.errors import EngineError, MissingExtraError
+import numpy as np
+
+from sonant.errors import EngineError, MissingExtraError, OptionError
 from sonant.types import FloatArray
 
 if TYPE_CHECKING:
@@ -52,8 +54,7 @@ def open_engine(
     """
     if engine not in ENGINES:
         raise EngineError(f"An engine must be auto, openvino or torch, but is {engine!r}; choose one of these.")
-    if precision not in PRECISIONS:
-        raise EngineError(f"A precision must be auto, fp32 or bf16, but is {precision!r}; choose one of these.")
+    wanted = check_precision(precision)
     kind, _, number = device.partition(":")
     if device not in ("auto", "cpu", "cuda", "mps") and not (kind == "cuda" and number.isdecimal()):
         raise EngineError(f"A device must be auto, cpu, cuda, cuda:N or mps, but is {device!r}; choose one of these.")
@@ -63,10 +64,36 @@ def open_engine(
             f"The engine openvino runs on the device cpu only, but the device is {device}; take torch or auto."
         )
     if engine == "torch" or on_gpu:
-        return _open_torch(checkpoint, device, precision, threads)
+        return _open_torch(checkpoint, device, wanted, threads)
     from sonant.engines.openvino import OpenVinoEngine
 
-    return OpenVinoEngine(checkpoint, precision, threads)
+    return OpenVinoEngine(checkpoint, wanted, threads)
+
+
+def check_precision(name: str) -> Literal["auto", "fp32", "bf16"]:
+    """The name of a precision; `EngineError` for any other."""
+    if name not in PRECISIONS:
+        raise EngineError(f"A precision must be auto, fp32 or bf16, but is {name!r}; choose one of these.")
+    return name
+
+
+def check_finite(log_probs: FloatArray, checkpoint: Checkpoint, num_samples: int) -> None:
+    """Raise `EngineError` where a clip of so many samples gave numbers out of range."""
+    if not np.isfinite(log_probs).all():
+        raise EngineError(
+            f"Log-probabilities must be finite, but {checkpoint.name} gave others for a clip of "
+            f"{num_samples} samples; look for samples that are huge or not finite."
+        )
+
+
+def choose_layers(checkpoint: Checkpoint, layers: Sequence[int] | None) -> Sequence[int]:
+    """The layers asked for, all where None; `OptionError` for one that the model lacks."""
+    count = checkpoint.config.num_hidden_layers + 1
+    wanted = range(count) if layers is None else layers
+    for layer in wanted:
+        if not 0 <= layer < count:
+            raise OptionError(f"A layer of {checkpoint.name} must be from 0 to {count - 1}, but is {layer}.")
+    return wanted
 
 
 def _open_torch(

@@ -11,7 +11,7 @@ import numpy as np
 from openvino import Core, InferRequest, Model
 
 from sonant.checkpoints import Checkpoint
-from sonant.engines import Precision
+from sonant.engines import Precision, check_finite, check_precision, choose_layers
 from sonant.engines.graph import FirstLayer, GraphBuilder, distance_buckets
 from sonant.errors import EngineError, OptionError
 from sonant.types import FloatArray
@@ -61,11 +61,7 @@ class OpenVinoEngine:
                 emitted.append(np.zeros((0, num_tokens), np.float32))
                 continue
             (log_probs,) = self._infer(self._log_probs, waveform, [0])
-            if not np.isfinite(log_probs).all():
-                raise EngineError(
-                    f"Log-probabilities must be finite, but {self.checkpoint.name} gave others for a clip of "
-                    f"{len(waveform)} samples; look for samples that are huge or not finite."
-                )
+            check_finite(log_probs, self.checkpoint, len(waveform))
             emitted.append(log_probs)
         return emitted
 
@@ -74,11 +70,7 @@ class OpenVinoEngine:
 
         The first call prepares the model once more, with every layer as an output.
         """
-        count = self.config.num_hidden_layers + 1
-        wanted = range(count) if layers is None else layers
-        for layer in wanted:
-            if not 0 <= layer < count:
-                raise OptionError(f"A layer of {self.checkpoint.name} must be from 0 to {count - 1}, but is {layer}.")
+        wanted = choose_layers(self.checkpoint, layers)
         if not self.config.num_frames(len(waveform)):
             return [np.zeros((0, self.config.hidden_size), np.float32) for _ in wanted]
         return self._infer(self._states, waveform, wanted)
@@ -122,8 +114,7 @@ class OpenVinoEngine:
 
 def find_precision(name: str, core: Core) -> Precision:
     """The precision a name stands for on this processor; `EngineError` where it is not to be had."""
-    if name not in ("auto", "fp32", "bf16"):
-        raise EngineError(f"A precision must be auto, fp32 or bf16, but is {name!r}; choose one of these.")
+    check_precision(name)
     has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if name == "bf16" and not has_bf16:
         raise EngineError(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from sonant.checkpoints import Checkpoint
-from sonant.engines import Precision
+from sonant.engines import Precision, check_finite, check_precision, choose_layers
 from sonant.errors import EngineError, OptionError
 from sonant.model.config import EncoderConfig
 from sonant.model.convolutions import TimeNormConvLayer
@@ -76,20 +76,12 @@ class TorchEngine:
                 log_probs = F.log_softmax(self._head(encoded.last).float(), -1).cpu().numpy()
             for i, row in zip(rows, log_probs, strict=True):
                 emitted[i] = row[: self.config.num_frames(len(waveforms[i]))].copy()
-                if not np.isfinite(emitted[i]).all():
-                    raise EngineError(
-                        f"Log-probabilities must be finite, but {self.checkpoint.name} gave others for a clip of "
-                        f"{len(waveforms[i])} samples; look for samples that are huge or not finite."
-                    )
+                check_finite(emitted[i], self.checkpoint, len(waveforms[i]))
         return emitted
 
     def states(self, waveform: FloatArray, layers: Sequence[int] | None = None) -> list[FloatArray]:
         """States (T, D) of the layers asked for (all, where None): 0 enters the first layer, i is layer i's output."""
-        count = self.config.num_hidden_layers + 1
-        wanted = range(count) if layers is None else layers
-        for layer in wanted:
-            if not 0 <= layer < count:
-                raise OptionError(f"A layer of {self.checkpoint.name} must be from 0 to {count - 1}, but is {layer}.")
+        wanted = choose_layers(self.checkpoint, layers)
         if not self.config.num_frames(len(waveform)):
             return [np.zeros((0, self.config.hidden_size), np.float32) for _ in wanted]
         with self._computing():
@@ -173,8 +165,7 @@ def find_device(name: str) -> str:
 
 def find_precision(name: str, device: str) -> Precision:
     """The precision a name stands for on a device; `EngineError` where it is not to be had."""
-    if name not in ("auto", "fp32", "bf16"):
-        raise EngineError(f"A precision must be auto, fp32 or bf16, but is {name!r}; choose one of these.")
+    check_precision(name)
     if name == "bf16" and device == "mps":
         raise EngineError("The precision bf16 was asked for, but the torch engine has only fp32 on mps; take fp32.")
     if name == "auto":
