@@ -1,0 +1,101 @@
+// A back-off n-gram model as an automaton, read from a mapped file (lm_format.h). Natural logarithms throughout.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "lm_format.h"
+#include "mapped_file.h"
+
+#if defined(__GNUC__) || defined(__clang__)
+#define SONANT_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define SONANT_PREFETCH(address) static_cast<void>(address)
+#endif
+
+namespace sonant {
+
+struct LmStep {
+    float score;   // ln p(word | context), back-off weights included
+    LmState next;  // the longest stored context after the word
+};
+
+// Immutable, so any number of threads may ask at once. Histories that no n-gram can tell apart have one state, which is
+// what lets a search merge its hypotheses. No number in the file is trusted: a hostile one gives wrong scores, never a
+// read outside the map. Scores lie within -kLowestScore and kLowestScore and are never NaN.
+class LanguageModel {
+  public:
+    // Maps the file in time that does not depend on its size; std::runtime_error with one sentence where it is none of
+    // ours, of another version, or truncated. `path` as MappedFile takes it.
+    explicit LanguageModel(const std::string& path);
+
+    int order() const noexcept { return static_cast<int>(header_.order); }
+    std::size_t num_words() const noexcept { return header_.num_words; }
+    std::size_t num_contexts() const noexcept { return header_.num_contexts; }
+    std::size_t num_ngrams() const noexcept;
+    std::size_t num_ngrams(int order) const noexcept;  // of 1 to order() words
+
+    LmState begin() const noexcept { return begin_; }  // the context <s>; the empty one where the model has no <s>
+    WordId find(std::string_view word) const noexcept;  // 0 where unknown
+    std::string_view word(WordId id) const noexcept { return words_.word(id); }
+    float unigram(WordId id) const noexcept { return bounded(unigrams_[id < num_words() ? id : 0].score); }
+
+    // What `word` costs in `state`, and the state after it. A number out of range is the unknown word, or the empty
+    // context.
+    LmStep step(LmState state, WordId word) const noexcept;
+
+    // ln p(</s> | context); 0 where the model has no </s>.
+    float end(LmState state) const noexcept { return header_.end_word ? step(state, header_.end_word).score : 0.0f; }
+
+  private:
+    static float bounded(float score) noexcept {  // NaN compares false, too
+        return score >= kLowestScore && score <= -kLowestScore ? score : kLowestScore;
+    }
+    LmState stored(LmState state) const noexcept { return state < header_.num_contexts ? state : kEmptyContext; }
+    const lm_file::Arc* find_arc(LmState context, WordId word) const noexcept;
+
+    MappedFile file_;
+    lm_file::Header header_;
+    lm_file::WordView words_;
+    const lm_file::Unigram* unigrams_ = nullptr;
+    const lm_file::Context* contexts_ = nullptr;
+    const lm_file::Arc* arcs_ = nullptr;
+    LmState begin_ = kEmptyContext;
+};
+
+inline const lm_file::Arc* LanguageModel::find_arc(LmState context, WordId word) const noexcept {
+    std::uint32_t bucket = lm_file::bucket_of(context, word, header_.num_buckets);
+    for (std::uint32_t probe = 0; probe < header_.longest_probe; ++probe) {
+        const lm_file::Arc* arc = arcs_ + std::size_t{bucket} * lm_file::kBucket;
+        for (std::size_t i = 0; i < lm_file::kBucket; ++i)
+            if (arc[i].word == word && arc[i].context == context)
+                return arc + i;
+        if (arc[lm_file::kBucket - 1].context == kEmptyContext)  // buckets fill from the front and spill when full
+            return nullptr;
+        bucket = bucket + 1 == header_.num_buckets ? 0 : bucket + 1;
+    }
+    return nullptr;
+}
+
+inline LmStep LanguageModel::step(LmState state, WordId word) const noexcept {
+    word = word < header_.num_words ? word : 0;
+    state = stored(state);
+    SONANT_PREFETCH(unigrams_ + word);
+    float backoffs = 0.0f;
+    // A context has fewer words than the order: links that go in a circle end here.
+    for (std::uint32_t level = 1; state != kEmptyContext && level < header_.order; ++level) {
+        const lm_file::Context& context = contexts_[state];
+        SONANT_PREFETCH(&context);  // needed if there is no arc: fetched while the arc is
+        if (const lm_file::Arc* arc = find_arc(state, word))
+            return {bounded(backoffs + arc->score), stored(arc->next)};
+        backoffs += context.backoff;
+        state = stored(context.link);
+    }
+    const lm_file::Unigram& unigram = unigrams_[word];
+    return {bounded(backoffs + unigram.score), stored(unigram.next)};
+}
+
+}  // namespace sonant
