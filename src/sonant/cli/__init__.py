@@ -15,6 +15,7 @@ VERBS = {
     "data": "Corpora to manifests: prepare, check, count, split, shard and label them.",
     "evaluate": "How well a model transcribes, alone or against another.",
     "train": "A recipe and transcribed speech to a model.",
+    "plot": "The curves of trainings as a picture.",
 }
 """Every verb with the line that `sonant --help` shows, in the order of a user's life."""
 
