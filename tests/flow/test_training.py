@@ -22,7 +22,7 @@ from sonant.data.batches import Batch, Prepared
 from sonant.errors import DataError, OptionError, OutputError, TrainingError
 from sonant.train.loop import Totals, Trainer
 from sonant.train.recipe import Recipe, read_recipe, to_toml
-from sonant.train.tasks import Losses
+from sonant.train.task import Losses
 from tones import MODEL, RATE, write_corpus
 
 

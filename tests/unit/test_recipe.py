@@ -11,12 +11,19 @@ import torch
 from sonant.checkpoints import Checkpoint
 from sonant.errors import OptionError
 from sonant.model import config as architectures
+from sonant.model.config import PretrainConfig
 from sonant.model.encoder import count_parameters
 from sonant.model.heads import CtcModel
+from sonant.model.pretrain import ClusterModel, ClusterSpec, ContrastiveModel
 from sonant.train.recipe import Recipe, read_recipe, recipe_names, to_toml
-from sonant.train.tasks import TASKS, configure
+from sonant.train.task import configure
+from sonant.train.tasks import TASKS
 
-STARTS = {"facebook/wav2vec2-base": architectures.wav2vec2_base(), "facebook/mms-1b-all": architectures.mms_1b()}
+STARTS = {
+    "facebook/wav2vec2-base": architectures.wav2vec2_base(),
+    "facebook/wav2vec2-xls-r-300m": architectures.wav2vec2_large_lv60(),
+    "facebook/mms-1b-all": architectures.mms_1b(),
+}
 
 
 def write(folder: Path, text: str, name: str = "own.toml") -> Path:
@@ -101,8 +108,15 @@ def test_a_recipe_that_comes_along_builds_and_repeats_itself(name: str, tmp_path
     assert read_recipe(write(tmp_path, to_toml(recipe))) == recipe
     start = recipe.model.start
     checkpoint = Checkpoint(start, STARTS[start], {}, None) if start else None
+    config = configure(recipe, checkpoint, 30 if recipe.task.name == "ctc" else None)
+    pretrain = PretrainConfig.from_dict(recipe.pretrain.config)
     with torch.device("meta"):
-        model = CtcModel(configure(recipe, checkpoint, 30))
+        kinds = {
+            "ctc": lambda: CtcModel(config),
+            "contrastive": lambda: ContrastiveModel(config, pretrain),
+            "clusters": lambda: ClusterModel(config, ClusterSpec(recipe.pretrain.clusters)),
+        }
+        model = kinds[recipe.task.name]()
     assert count_parameters(model.parameters()) > 3e6
 
 

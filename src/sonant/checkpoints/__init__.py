@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class Checkpoint:
     """ISO 639 code where the checkpoint says it."""
     note: str | None = None
     """One line for the user's first use: what the model can and cannot do."""
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Its whole `config.json`, of which `config` is the part that shapes the encoder."""
 
     def require_vocabulary(self) -> Vocabulary:
         """The tokens of its CTC head; `CheckpointError` for a model that was only pre-trained and has none."""

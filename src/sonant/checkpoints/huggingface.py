@@ -78,6 +78,7 @@ def open_folder(folder: Path, name: str) -> Checkpoint:
         normalize=normalize,
         language=_line(own.get("language")) or language or _language_of_card(folder / "README.md"),
         note=_line(own.get("note")),
+        settings=values,
     )
 
 
@@ -210,11 +211,13 @@ def save_checkpoint(
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     note: str | None = None,
     language: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a folder that `open_checkpoint` and transformers load alike, whole or not at all.
 
-    `tensors` go by the names of transformers' `...ForCTC`; the floating ones are stored as `dtype`. The folder must be
-    new or empty. Raises `OutputError` where it cannot be written, `CheckpointError` for numbers beyond `dtype`.
+    `tensors` go by the names of transformers' `...ForCTC`; the floating ones are stored as `dtype`. `settings` are more
+    fields of `config.json`, or other values for some. The folder must be new or empty. Raises `OutputError` where it
+    cannot be written, `CheckpointError` for numbers beyond `dtype`.
     """
     folder = Path(folder)
     if vocabulary is not None and config.vocab_size != len(vocabulary):
@@ -222,7 +225,7 @@ def save_checkpoint(
             f"The model has {config.vocab_size} outputs but the vocabulary lists {len(vocabulary)} tokens; "
             "pass the vocabulary it was trained with."
         )
-    texts = {"config.json": _config_json(config, vocabulary, note, language)}
+    texts = {"config.json": _config_json(config, vocabulary, note, language) | dict(settings or {})}
     texts["preprocessor_config.json"] = {
         "do_normalize": normalize,
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",

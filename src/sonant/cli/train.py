@@ -98,7 +98,7 @@ def check(trainer: Trainer) -> None:
     try:
         report = check_manifest(
             trainer.utterances,
-            against=read_utterances(recipe, recipe.data.dev) if recipe.data.dev else (),
+            against=read_utterances(recipe, recipe.data.dev, trainer.labelled) if recipe.data.dev else (),
             vocabulary=task.vocabulary,
             config=task.config,
             sample_rate=task.sample_rate,

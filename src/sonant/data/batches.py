@@ -98,6 +98,8 @@ class Batch:
     """What each row is called in messages."""
     utterances: tuple[tuple[int, ...], ...]
     """Indices of the utterances in each row."""
+    clean: Tensor | None = None
+    """(B, N): the rows before they were spoilt, where they are wanted and were."""
 
 
 @dataclass(frozen=True)
@@ -277,10 +279,11 @@ class Loader:
     spoil: Spoil | None = None
     space: str = " "
     """What stands between the texts of joined utterances."""
+    wants_clean: bool = False
+    """Whether batches keep their rows as they were before they were spoilt."""
 
-    def row(self, row: Row, epoch: int, hardship: float) -> FloatArray:
-        """The samples of a row; `AudioError` where they cannot be had."""
-        random = np.random.default_rng([self.seed, epoch, row.utterances[0]])
+    def row(self, row: Row) -> FloatArray:
+        """The samples of a row, neither spoilt nor normalised; `AudioError` where they cannot be had."""
         parts: list[FloatArray] = []
         for i, gap in zip(row.utterances, (0.0, *row.gaps), strict=True):
             if gap:
@@ -299,34 +302,41 @@ class Loader:
                 f"{self.names[row.utterances[0]]} must have the {self.fewest} samples of a frame, but has "
                 f"{len(samples)}; leave it out."
             )
-        if self.spoil:
-            samples = self.spoil(samples, random, hardship)
-        if self.normalize:
-            wide = samples.astype(np.float64)
-            samples = ((wide - wide.mean()) / np.sqrt(wide.var() + 1e-7)).astype(np.float32)
         return samples
+
+    def normalized(self, samples: FloatArray) -> FloatArray:
+        """A row as the model wants it."""
+        if not self.normalize:
+            return samples
+        wide = samples.astype(np.float64)
+        return ((wide - wide.mean()) / np.sqrt(wide.var() + 1e-7)).astype(np.float32)
 
     def batch(self, rows: Sequence[Row], seconds: float, epoch: int, hardship: float) -> tuple[Batch, list[str]]:
         """Rows side by side, padded to `seconds`; those that cannot be read are left out, each with a sentence."""
         size = max(int(np.ceil(seconds * self.sample_rate)), self.fewest)
         heard: list[FloatArray] = []
+        clean: list[FloatArray] = []
         kept: list[Row] = []
         failed: list[str] = []
         for row in rows:
             try:
-                heard.append(self.row(row, epoch, hardship)[:size])
+                plain = samples = self.row(row)
+                if self.spoil:
+                    random = np.random.default_rng([self.seed, epoch, row.utterances[0]])
+                    samples = self.spoil(plain, random, hardship)
+                    if self.wants_clean:
+                        clean.append(self.normalized(plain)[:size])
+                heard.append(self.normalized(samples)[:size])
                 kept.append(row)
             except SonantError as error:
                 failed.append(str(error))
-        waveforms = np.zeros((len(heard), size), np.float32)
-        for i, samples in enumerate(heard):
-            waveforms[i, : len(samples)] = samples
         batch = Batch(
-            waveforms=torch.from_numpy(waveforms),  # pyright: ignore[reportUnknownMemberType]
+            waveforms=side_by_side(heard, size),
             lengths=torch.tensor([len(samples) for samples in heard], dtype=torch.long),
             texts=tuple(self.space.join(self.texts[i] for i in row.utterances) for row in kept),
             names=tuple(" + ".join(self.names[i] for i in row.utterances) for row in kept),
             utterances=tuple(row.utterances for row in kept),
+            clean=side_by_side(clean, size) if clean else None,
         )
         return batch, failed
 
@@ -342,6 +352,14 @@ class Loader:
                 batches.append(batch)
         heard = sum(row.seconds for row in step.rows)
         return Prepared(place, tuple(batches), tuple(failed), heard, step.seconds * len(step.rows))
+
+
+def side_by_side(rows: Sequence[FloatArray], size: int) -> Tensor:
+    """Rows as one tensor (B, size), zero behind their ends."""
+    waveforms = np.zeros((len(rows), size), np.float32)
+    for i, samples in enumerate(rows):
+        waveforms[i, : len(samples)] = samples
+    return torch.from_numpy(waveforms)  # pyright: ignore[reportUnknownMemberType]
 
 
 def stream(

@@ -72,9 +72,12 @@ def usage(counts: Tensor) -> Tensor:
     return (counts > 0).float().mean(-1)
 
 
-def annealed_temperature(step: int, start: float = 2.0, end: float = 0.5, decay: float = 0.999995) -> float:
-    """The Gumbel softmax's temperature after some steps; the defaults are the base model's (large ends at 0.1)."""
-    return max(start * decay**step, end)
+def annealed_temperature(done: float, start: float = 2.0, end: float = 0.5) -> float:
+    """The Gumbel softmax's temperature when this share of its fall is done; the defaults are the base model's.
+
+    It falls by the same factor each step, arXiv:2006.11477, section 4.2 (the large model's to 0.1).
+    """
+    return start * (end / start) ** min(done, 1.0)
 
 
 @dataclass(frozen=True)

@@ -139,10 +139,11 @@ def _spread_centres(frames: Tensor, number: int, generator: torch.Generator) -> 
 def _nearest(frames: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Each frame's nearest centre and its squared distance, (T,) and (T,)."""
     found = []
-    for rows in frames.split(CHUNK):
-        closeness = rows @ centres.T - 0.5 * centres.square().sum(1)
-        best, label = closeness.max(1)
-        found.append((label, (rows.square().sum(1) - 2 * best).clamp(min=0)))
+    with torch.autocast(frames.device.type, enabled=False):  # bfloat16 would choose other centres
+        for rows in frames.split(CHUNK):
+            closeness = rows @ centres.T - 0.5 * centres.square().sum(1)
+            best, label = closeness.max(1)
+            found.append((label, (rows.square().sum(1) - 2 * best).clamp(min=0)))
     labels, distances = zip(*found, strict=True)
     return torch.cat(labels), torch.cat(distances)
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import ceil
 
 import numpy as np
 
 from sonant.data.augment import Spoiling, spoil
-from sonant.data.batches import BatchSpec, Loader
+from sonant.data.batches import BatchSpec, Loader, Row
 from sonant.data.manifest import Utterance, read_manifest, read_utterance
-from sonant.errors import DataError, OptionError
+from sonant.errors import DataError, OptionError, SonantError
 from sonant.train.recipe import Recipe
-from sonant.train.tasks import Task
+from sonant.train.task import Task
 from sonant.types import FloatArray
 
 
-def read_utterances(recipe: Recipe, manifests: Sequence[str]) -> list[Utterance]:
-    """The utterances of manifests whose lengths are within the recipe's bounds; `DataError` where none is."""
+def read_utterances(recipe: Recipe, manifests: Sequence[str], labelled: bool = True) -> list[Utterance]:
+    """The utterances of manifests whose lengths are within the recipe's bounds; `DataError` where none is.
+
+    Where no transcripts are learnt, longer ones are cut into equal pieces.
+    """
     if not manifests:
         raise OptionError("A recipe must name manifests as data.train, but names none; add --set data.train=FILE.")
     found: list[Utterance] = []
@@ -27,14 +32,25 @@ def read_utterances(recipe: Recipe, manifests: Sequence[str]) -> list[Utterance]
                     f"Every utterance must declare its duration, but {utterance.name} in {path} does not; "
                     "write the manifest again with `sonant data prepare`."
                 )
-            if recipe.data.min_seconds <= utterance.duration <= recipe.data.max_seconds:
-                found.append(utterance)
+            pieces = [utterance] if labelled else cut(utterance, recipe.data.max_seconds)
+            bounds = recipe.data.min_seconds, recipe.data.max_seconds
+            found += [piece for piece in pieces if bounds[0] <= (piece.duration or 0) <= bounds[1]]
     if not found:
         raise DataError(
             f"The manifests must have utterances of {recipe.data.min_seconds:g} to {recipe.data.max_seconds:g} s, but "
             f"{', '.join(manifests)} have none; change data.min_seconds and data.max_seconds."
         )
     return found
+
+
+def cut(utterance: Utterance, most: float) -> list[Utterance]:
+    """A recording as equal pieces of at most so many seconds."""
+    whole, offset = utterance.duration or 0.0, utterance.offset or 0.0
+    if whole <= most:
+        return [utterance]
+    number = ceil(whole / most)
+    length = whole / number
+    return [replace(utterance, offset=offset + i * length, duration=length) for i in range(number)]
 
 
 def batch_spec(recipe: Recipe, world: int) -> BatchSpec:
@@ -60,7 +76,7 @@ def make_loader(recipe: Recipe, task: Task, utterances: Sequence[Utterance], spo
         return spoil(samples, rate, spec, generator, share, recorded if noises else None)
 
     return Loader(
-        read=lambda i: read_utterance(utterances[i], rate),
+        read=remembering(lambda i: read_utterance(utterances[i], rate), recipe.run.memory * 1e9 if spoils else 0.0),
         names=[u.name for u in utterances],
         texts=[task.text(u.text or "") for u in utterances],
         sample_rate=rate,
@@ -69,4 +85,39 @@ def make_loader(recipe: Recipe, task: Task, utterances: Sequence[Utterance], spo
         seed=recipe.run.seed,
         spoil=vary if spoils and spec != Spoiling(noise_db=(least, most)) else None,
         space=task.space,
+        wants_clean=task.wants_clean,
     )
+
+
+def remembering(read: Callable[[int], FloatArray], most: float) -> Callable[[int], FloatArray]:
+    """The same reader, which keeps what it read first, up to so many bytes: decoding may cost as much as learning."""
+    kept: dict[int, FloatArray] = {}
+    room = most
+
+    def read_or_recall(i: int) -> FloatArray:
+        nonlocal room
+        samples = kept.get(i)
+        if samples is None:
+            samples = read(i)
+            if samples.nbytes <= room:  # two threads may both see the same room: a little more is kept
+                kept[i] = samples
+                room -= samples.nbytes
+        return samples
+
+    return read_or_recall
+
+
+def clean_rows(loader: Loader, durations: Sequence[float], seed: int) -> Iterator[FloatArray]:
+    """Utterances as the model hears them, in a random order, without end; those that cannot be read are left out."""
+    random = np.random.default_rng([seed, 2])
+    while True:
+        heard = 0
+        for i in random.permutation(len(durations)).tolist():
+            try:
+                samples = loader.row(Row((i,), (), 1.0, durations[i]))
+            except SonantError:
+                continue
+            heard += 1
+            yield loader.normalized(samples)
+        if not heard:
+            raise DataError("Training needs audio, but no file of the manifests can be read; try `sonant data check`.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from statistics import median
 
@@ -30,6 +30,21 @@ class Reading:
     negative_cosine: float | None = None
     feature_scale: float | None = None
     """Root of the mean square of the convolutions' output."""
+
+    @classmethod
+    def of(cls, means: Mapping[str, float], loss: str, gradient_norm: float) -> Reading:
+        """From the metrics of a step, of which `loss` names the objective's main part."""
+        scale = means.get("feature_penalty")
+        return cls(
+            means[loss],
+            gradient_norm,
+            means.get("accuracy"),
+            means.get("perplexity"),
+            means.get("clashes"),
+            means.get("positive_cosine"),
+            means.get("negative_cosine"),
+            math.sqrt(scale) if scale is not None and scale >= 0 else scale,
+        )
 
     @property
     def finite(self) -> bool:
@@ -90,6 +105,10 @@ class CollapseGuard:
         self.medians: dict[str, float] = {}
         """Of each number of the window; NaN, which is beyond no limit, until half its steps have it."""
         self.told: set[str] = set()
+
+    def fresh(self) -> CollapseGuard:
+        """One that has seen nothing yet."""
+        return CollapseGuard(self.num_negatives, self.limits)
 
     def watch(self, reading: Reading) -> Verdict | None:
         """Take in one step. A warning comes once, and again only after it had ceased to be true; a stop always."""

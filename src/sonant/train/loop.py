@@ -22,12 +22,14 @@ from sonant.data.batches import Batch, BatchSpec, Place, Planner, Prepared, stre
 from sonant.data.manifest import Utterance
 from sonant.engines.torch import find_precision
 from sonant.errors import DataError, OptionError, TrainingError
-from sonant.train.feeds import batch_spec, make_loader, read_utterances
+from sonant.train.feeds import batch_spec, clean_rows, make_loader, read_utterances
+from sonant.train.guard import Reading
 from sonant.train.optim import WeightAverage, clip_gradients, make_optimiser, rate_at, scale_gradients, set_rate
 from sonant.train.ranks import open_ranks
 from sonant.train.recipe import Recipe
 from sonant.train.state import RunFolder, fingerprint
-from sonant.train.tasks import Losses, hardship, make_task
+from sonant.train.task import Losses, add_sums, hardship, means
+from sonant.train.tasks import find_task, make_task
 
 Listener = Callable[[Mapping[str, Any]], None]
 """Told every line of the metrics."""
@@ -48,11 +50,9 @@ class Totals:
     metrics: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
-    def add_metrics(self, metrics: Mapping[str, tuple[float, float]]) -> None:
-        """Take in sums and counts by name."""
-        for name, (total, count) in metrics.items():
-            old = self.metrics.get(name, (0.0, 0.0))
-            self.metrics[name] = old[0] + total, old[1] + count
+
+class CollapseError(Exception):
+    """A run is lost, in a sentence."""
 
 
 class Trainer:
@@ -69,7 +69,8 @@ class Trainer:
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
         self.folder = RunFolder(folder, recipe, self.ranks.main)
-        self.utterances = read_utterances(recipe, recipe.data.train)
+        self.labelled = find_task(recipe).labelled
+        self.utterances = read_utterances(recipe, recipe.data.train, self.labelled)
         torch.manual_seed(recipe.run.seed)
         self.task = make_task(recipe, [u.text for u in self.utterances])
         self.model = self.task.model.to(self.ranks.device)
@@ -81,14 +82,29 @@ class Trainer:
         self.loader = make_loader(recipe, self.task, self.utterances, spoils=True)
         self.place, self.best, self.skipped, self.unreadable = Place(), math.inf, 0, 0
         self.heard = self.elapsed = 0.0
+        self.guard, self.restarts, self.candidate = self.task.guard, 0, -1
         self.named: set[str] = set()
         self.dev: list[Utterance] | None = None
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the end; False where `stop` ended it before, with its state saved."""
-        run, steps = self.recipe.run, self.recipe.schedule.steps
         self.folder.open()
-        self.resume()
+        if not self.resume():
+            self.begin()
+        while True:
+            try:
+                return self._go(stop)
+            except CollapseError as collapse:
+                self._restart(str(collapse))
+
+    def begin(self) -> None:
+        """What comes before the first step: all ranks begin with the same numbers."""
+        durations = [u.duration or 0 for u in self.utterances]
+        self.task.begin(clean_rows(self.loader, durations, self.recipe.run.seed))
+        self.ranks.share(*self.model.state_dict().values())
+
+    def _go(self, stop: Callable[[], bool]) -> bool:
+        run, steps = self.recipe.run, self.recipe.schedule.steps
         if self.place.step >= steps:
             return True
         clock = saved = evaluated = time.monotonic()
@@ -96,18 +112,18 @@ class Trainer:
         batches = self.stream()
         try:
             while self.place.step < steps and not stopped:
-                stopped = self.step(next(batches), totals, stop())
+                due = run.evaluate_minutes > 0 and clock - evaluated > run.evaluate_minutes * 60
+                stopped, due = self.step(next(batches), totals, stop(), due)
                 step, clock = self.place.step, time.monotonic()
                 self.elapsed = clock - begun
                 if step % run.log_steps == 0 or step == steps or stopped:
                     self.log(totals)
                     totals = Totals()
-                due = run.evaluate_minutes and clock - evaluated > run.evaluate_minutes * 60
-                if self.ranks.main and (step % run.evaluate_steps == 0 or due or step == steps):
+                if step % run.evaluate_steps == 0 or due or step == steps:
                     self.evaluate()
                     evaluated = time.monotonic()
                 if self.ranks.main and (clock - saved > run.save_minutes * 60 or step == steps or stopped):
-                    self.folder.save(self.state())
+                    self.save()
                     saved = time.monotonic()
         finally:
             batches.close()
@@ -127,33 +143,36 @@ class Trainer:
             hardship=lambda step: hardship(self.recipe, step),
         )
 
-    def step(self, prepared: Prepared, totals: Totals, stop: bool = False) -> bool:
-        """Learn from one step's batches; whether any rank wants to stop."""
+    def step(self, prepared: Prepared, totals: Totals, stop: bool = False, due: bool = False) -> tuple[bool, bool]:
+        """Learn from one step's batches; whether any rank wants to stop, and whether any is due to evaluate."""
         step = self.place.step
         self.task.set_trainable(step)
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
         learning = [p for p in self.parameters if p.requires_grad]
         loss = count = 0.0
+        metrics: dict[str, tuple[float, float]] = {}
         for k, batch in enumerate(prepared.batches):
             losses = self._losses(batch, step, k)
             if losses.count:
                 losses.sum.backward()
             loss, count = loss + losses.sum.item(), count + losses.count
-            totals.add_metrics(losses.metrics)
+            add_sums(metrics, losses.metrics)
             self._note(totals, "no alignment fits", losses.excluded)
+        add_sums(totals.metrics, metrics)
         self._note(totals, "unreadable", prepared.failed)
         for parameter in learning:
             if parameter.grad is None:  # a layer that was dropped, on this rank
                 parameter.grad = torch.zeros_like(parameter)
-        sums = torch.tensor([loss, count, float(stop)], dtype=torch.float64)
+        watched = [number for name in self.task.watched for number in metrics.get(name, (0.0, 0.0))]
+        sums = torch.tensor([loss, count, float(stop), float(due), *watched], dtype=torch.float64)
         sums = sums.to(self.ranks.device) if self.ranks.world > 1 else sums
         self.ranks.add(sums, *(p.grad for p in learning if p.grad is not None))
-        loss, count, stops = sums.tolist()
+        loss, count, stops, dues, *watched = sums.tolist()
         scale_gradients(learning, 1 / max(count, 1.0))
         norm = clip_gradients(learning, self.recipe.optim.clip).item()
         if math.isfinite(norm) and math.isfinite(loss):
-            set_rate(self.optimiser, self.recipe.optim.lr * rate_at(step, self.recipe.schedule))
+            set_rate(self.optimiser, self._rate(step))
             self.optimiser.step()
             if self.average:
                 self.average.update(self.model, step + 1)
@@ -165,7 +184,50 @@ class Trainer:
         totals.heard, totals.padded = totals.heard + prepared.heard, totals.padded + prepared.padded
         self.heard += prepared.heard
         self.place = prepared.place
-        return stops > 0
+        if self.guard is not None and count:
+            pairs = zip(self.task.watched, zip(watched[::2], watched[1::2], strict=True), strict=True)
+            self._watch(means(dict(pairs)), norm, totals)
+        return stops > 0, dues > 0
+
+    def _watch(self, found: Mapping[str, float], norm: float, totals: Totals) -> None:
+        """Let the guard see a step; it warns, or ends the run."""
+        assert self.guard is not None
+        verdict = self.guard.watch(Reading.of(found, self.task.watched[0], norm))
+        if verdict is None:
+            return
+        if verdict.stop:
+            raise CollapseError(verdict.message)
+        totals.events.append({"event": verdict.message})
+        self.candidate = -1  # no state of now is a good one
+
+    def save(self) -> None:
+        """Write the state. One that is found good, when enough steps after it went well, is kept beside the last."""
+        if self.recipe.run.on_collapse == "restart" and self.guard is not None:
+            if self.candidate < 0:
+                self.folder.save(self.state())
+                self.folder.nominate()
+                self.candidate = self.place.step
+                return
+            if self.place.step - self.candidate >= 4 * self.guard.limits.window:
+                self.folder.approve()
+                self.candidate = -1
+        self.folder.save(self.state())
+
+    def _restart(self, why: str) -> None:
+        """Go back to the last good state with a lower rate; `TrainingError` where the recipe or its absence forbids."""
+        run, self.restarts = self.recipe.run, self.restarts + 1
+        if run.on_collapse != "restart" or self.restarts > run.restarts or not self.folder.good_path.exists():
+            raise TrainingError(why)
+        restarts, step = self.restarts, self.place.step
+        self.resume(good=True)
+        self.restarts, self.candidate, self.guard = restarts, -1, self.guard and self.guard.fresh()
+        if self.ranks.main:
+            self._tell({"step": self.place.step, "event": f"{why} Back from step {step}, at a lower rate."})
+            self.folder.save(self.state())
+
+    def _rate(self, step: int) -> float:
+        run = self.recipe.run
+        return self.recipe.optim.lr * rate_at(step, self.recipe.schedule) * run.restart_rate**self.restarts
 
     def _losses(self, batch: Batch, step: int, k: int) -> Losses:
         seeds = np.random.SeedSequence([self.recipe.run.seed, step, self.ranks.rank, k]).generate_state(2, np.uint64)
@@ -175,7 +237,9 @@ class Trainer:
             return self.task.loss(self._placed(batch), generator, step)
 
     def _placed(self, batch: Batch) -> Batch:
-        return replace(batch, waveforms=batch.waveforms.to(self.ranks.device, non_blocking=True))
+        device = self.ranks.device
+        clean = None if batch.clean is None else batch.clean.to(device, non_blocking=True)
+        return replace(batch, waveforms=batch.waveforms.to(device, non_blocking=True), clean=clean)
 
     def autocast(self) -> torch.autocast:
         """The arithmetic that the recipe asks for."""
@@ -212,9 +276,9 @@ class Trainer:
         if not self.ranks.main:
             return
         step, schedule = self.place.step, self.recipe.schedule
-        everywhere = Totals()
+        everywhere: dict[str, tuple[float, float]] = {}
         for metrics, _ in gathered:
-            everywhere.add_metrics(metrics)
+            add_sums(everywhere, metrics)
         for event in itertools.chain.from_iterable(events for _, events in gathered):
             self._tell({"step": step, **event})
         seconds = max(time.monotonic() - totals.began, 1e-9)
@@ -222,8 +286,8 @@ class Trainer:
             "step": step,
             "epoch": self.place.epoch,
             "loss": totals.loss / max(totals.count, 1.0),
-            **{name: total / max(count, 1.0) for name, (total, count) in everywhere.metrics.items()},
-            "lr": self.recipe.optim.lr * rate_at(step - 1, schedule),
+            **means(everywhere),
+            "lr": self._rate(step - 1),
             "gradient": totals.norm / max(totals.steps, 1),
             "skipped": totals.skipped,
             "padding": 1 - totals.heard / max(totals.padded, 1e-9),
@@ -239,18 +303,30 @@ class Trainer:
         self.listener(line)
 
     def evaluate(self) -> None:
-        """Score the model on the development set, and publish it where it is the best so far (or there is no set)."""
+        """Score the model on the development set, and publish it where it is the best so far or nothing says so."""
         score: dict[str, float] = {}
         with self._averaged():
             if self.recipe.data.dev:
-                self.model.eval()
-                with self.autocast():
-                    score = self.task.score(self._placed(batch) for batch in self.dev_batches())
+                score = self._score()
+            better = self.task.better if score else None
+            if not self.ranks.main:
+                return
+            if score:
                 self._tell({"step": self.place.step, **{name: float(f"{v:.6g}") for name, v in score.items()}})
-            value = score.get(self.task.better, -math.inf if not score else math.inf)
-            if not score or value < self.best or not self.folder.model_path.exists():
-                self.best = min(self.best, value) if score else self.best
+            if better is None or score[better] < self.best or not self.folder.model_path.exists():
+                self.best = score[better] if better else self.best
                 self.folder.publish(self.task, self.model.state_dict(), score, self.place.step)
+
+    def _score(self) -> dict[str, float]:
+        """All ranks' scores together: each hears its share of the development set."""
+        self.model.eval()
+        own = itertools.islice(self.dev_batches(), self.ranks.rank, None, self.ranks.world)
+        with self.autocast():
+            found = self.task.score(self._placed(batch) for batch in own)
+        everywhere: dict[str, tuple[float, float]] = {}
+        for sums in self.ranks.gather(dict(found)):
+            add_sums(everywhere, sums)
+        return means(everywhere)
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -268,7 +344,7 @@ class Trainer:
     def dev_batches(self) -> Iterator[Batch]:
         """The development set, spread to at most `data.dev_rows` utterances, in batches of like lengths."""
         if self.dev is None:
-            every = read_utterances(self.recipe, self.recipe.data.dev)
+            every = read_utterances(self.recipe, self.recipe.data.dev, self.labelled)
             chosen = np.linspace(0, len(every) - 1, min(self.recipe.data.dev_rows, len(every))).astype(int)
             self.dev = [every[i] for i in chosen]
         spec = BatchSpec(seconds=self.recipe.batches.seconds, num_lengths=self.recipe.batches.num_lengths)
@@ -293,15 +369,16 @@ class Trainer:
             "named": sorted(self.named),
             "heard": self.heard,
             "elapsed": self.elapsed,
+            "restarts": self.restarts,
             "world": self.ranks.world,
             "data": fingerprint(self.utterances),
         }
 
-    def resume(self) -> None:
-        """Take up the state that the folder holds, if there is one."""
-        state = self.folder.load()
+    def resume(self, good: bool = False) -> bool:
+        """Take up the last state that the folder holds, or the last good one; False where there is none."""
+        state = self.folder.load(good)
         if state is None:
-            return
+            return False
         if state["data"] != fingerprint(self.utterances):
             raise TrainingError(
                 f"{self.folder.folder} must go on with the data it began with, but the manifests have changed; "
@@ -319,5 +396,7 @@ class Trainer:
         self.place = Place(*state["place"])
         self.best, self.skipped, self.unreadable = state["best"], state["skipped"], state["unreadable"]
         self.named, self.heard, self.elapsed = set(state["named"]), state["heard"], state["elapsed"]
+        self.restarts = state["restarts"]
         if self.ranks.main:
             self.folder.rewind(self.place.step)
+        return True

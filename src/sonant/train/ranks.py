@@ -34,6 +34,12 @@ class Ranks:
                 assert work is not None
                 work.wait()
 
+    def share(self, *tensors: Tensor) -> None:
+        """Replace each tensor by that of the first rank."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value."""
         if self.world == 1:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from sonant.errors import OptionError
-from sonant.model.config import EncoderConfig
+from sonant.model.config import EncoderConfig, PretrainConfig
 
 S = TypeVar("S")
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -33,7 +33,7 @@ class Data:
     """Utterances of `dev` that are heard at most, spread over it."""
     min_seconds: float = 0.1
     max_seconds: float = 30.0
-    """Utterances outside these bounds are left out of training."""
+    """Utterances outside these bounds are left out of training; longer ones without transcripts are cut."""
     sample_rate: int = 16000
     """Hertz, for a model from scratch; a checkpoint has its own."""
     normalize: bool = True
@@ -67,8 +67,10 @@ class TaskSection:
     """What is learnt."""
 
     name: str = "ctc"
+    """`ctc`, or from speech alone `contrastive` (wav2vec 2.0's) or `clusters` (HuBERT's)."""
     head: Literal["fresh", "keep"] = "fresh"
-    """Whether a checkpoint's vocabulary and CTC head (and language adapters) are kept or made anew."""
+    """Whether a checkpoint's vocabulary and CTC head (and language adapters), or its quantiser, are kept or made anew.
+    """
     train_only: Literal["", "adapter"] = ""
     """`adapter`: only the language adapters and the head learn (arXiv:2305.13516)."""
     freeze_convolutions: bool = True
@@ -79,6 +81,29 @@ class TaskSection:
     """From scratch: weight of predicting log-mel bands from the convolutions, which teaches them a spectrum first."""
     mel_share: float = 0.35
     """Share of the steps after which that weight has sunk to 0."""
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """How speech alone is learnt from; `augment.mask_time` says how much of it is hidden."""
+
+    config: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of `contrastive`: fields of `PretrainConfig` that differ from the checkpoint's, or from the paper's."""
+    temperatures: tuple[float, ...] = (2.0, 0.5)
+    """Of the Gumbel softmax, first and last."""
+    anneal: float = 0.7
+    """Share of the steps in which it falls from one to the other."""
+    clusters: int = 100
+    """Of `clusters`: how many labels there are."""
+    teacher: str = ""
+    """A folder or a hub name whose states are clustered; empty: MFCC are."""
+    teacher_layer: int = 6
+    cluster_frames: int = 200_000
+    """Frames that the clusters are made of."""
+    unmasked: float = 0.0
+    """Weight of naming the clusters of frames that are not hidden."""
+    penalty: float = 10.0
+    """Weight of the convolutions' mean square."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +215,14 @@ class Run:
     """Steps in a row that may be left out because their gradients are not finite."""
     max_unreadable: int = 100
     """Utterances that may turn out to be unreadable."""
+    on_collapse: Literal["stop", "restart"] = "stop"
+    """What a pre-training does that is lost: stop, or go back to the last good state with a lower rate."""
+    restarts: int = 2
+    """How often it may."""
+    restart_rate: float = 0.5
+    """Of the rate, what is left after each."""
+    memory: float = 2.0
+    """Gigabytes of decoded audio that are kept from one epoch to the next."""
     store: Literal["float32", "float16", "bfloat16"] = "float32"
     """How the resulting weights are stored."""
 
@@ -201,6 +234,7 @@ class Recipe:
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     task: TaskSection = field(default_factory=TaskSection)
+    pretrain: Pretrain = field(default_factory=Pretrain)
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augment = field(default_factory=Augment)
@@ -309,7 +343,7 @@ def _value(kind: Any, value: Any, place: str) -> Any:
     elif origin is dict:
         if not isinstance(value, dict):
             _refuse(place, "a table", value)
-        known = {f.name for f in fields(EncoderConfig)}
+        known = {f.name for f in fields(_TABLES[place])}
         for name in value:
             if name not in known:
                 raise OptionError(f"A recipe has no {place}.{name}{_nearest(name, known)}; correct its spelling.")
@@ -320,14 +354,18 @@ def _value(kind: Any, value: Any, place: str) -> Any:
     return value
 
 
+_TABLES = {"model.config": EncoderConfig, "pretrain.config": PretrainConfig}
 _AT_LEAST: dict[str, int] = {
     "schedule.steps": 1, "batches.accumulate": 1, "batches.num_lengths": 1, "run.log_steps": 1, "run.evaluate_steps": 1,
     "data.dev_rows": 1, "augment.mask_time_length": 1, "augment.mask_channel_length": 1,
+    "pretrain.clusters": 2, "pretrain.teacher_layer": 1, "pretrain.cluster_frames": 2, "run.restarts": 0,
+    "run.memory": 0,
 }  # fmt: skip
-_OVER_ZERO = ("optim.lr", "batches.seconds", "schedule.initial", "data.max_seconds")
+_OVER_ZERO = ("optim.lr", "batches.seconds", "schedule.initial", "data.max_seconds", "run.restart_rate")
 _SHARES = (
     "schedule.warmup", "schedule.hold", "augment.clean", "augment.ramp", "augment.noise", "augment.room",
     "augment.band", "augment.speed", "augment.mask_time", "augment.mask_channel", "batches.join", "batches.short_share",
+    "pretrain.anneal",
 )  # fmt: skip
 
 
@@ -342,7 +380,7 @@ def _check_bounds(recipe: Recipe) -> None:
                 _refuse(place, "over 0", value)
             if place in _SHARES and not 0 <= value <= 1:
                 _refuse(place, "a share from 0 to 1", value)
-            if place in ("optim.betas", "augment.noise_db") and len(value) != 2:
+            if place in ("optim.betas", "augment.noise_db", "pretrain.temperatures") and len(value) != 2:
                 _refuse(place, "two numbers", value)
 
 

@@ -23,7 +23,7 @@ from sonant.data.manifest import Utterance
 from sonant.errors import OptionError, OutputError, TrainingError
 from sonant.files import open_output, write_text
 from sonant.train.recipe import Recipe, read_recipe, to_toml
-from sonant.train.tasks import Task
+from sonant.train.task import Task
 
 
 class RunFolder:
@@ -35,6 +35,7 @@ class RunFolder:
         self.state_path = folder / "state.pt"
         self.metrics_path = folder / "metrics.jsonl"
         self.model_path = folder / "model"
+        self.candidate_path, self.good_path = folder / "candidate.pt", folder / "good.pt"
 
     def open(self) -> None:
         """Make the folder, or check that it holds a run of this recipe and mend what a crash left."""
@@ -53,15 +54,16 @@ class RunFolder:
             raise OutputError(f"{self.folder} cannot be made ({error.strerror}); name another folder.") from error
         write_text(told, to_toml(self.recipe))
 
-    def load(self) -> dict[str, Any] | None:
-        """The state that was saved last; None in a new run."""
-        if not self.state_path.exists():
+    def load(self, good: bool = False) -> dict[str, Any] | None:
+        """The state that was saved last, or the last good one; None where there is none."""
+        path = self.good_path if good else self.state_path
+        if not path.exists():
             return None
         try:
-            return torch.load(self.state_path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged file makes of torch.load
             raise TrainingError(
-                f"{self.state_path} must be the state of a run, but cannot be read ({type(error).__name__}); "
+                f"{path} must be the state of a run, but cannot be read ({type(error).__name__}); "
                 "take a copy of it back, or begin in another folder."
             ) from error
 
@@ -74,6 +76,18 @@ class RunFolder:
             raise OutputError(
                 f"{self.state_path} could not be written ({error}); make room: the run goes on from the last state."
             ) from error
+
+    def nominate(self) -> None:
+        """Keep the state that was just saved, until it is known to be a good one."""
+        self.candidate_path.unlink(missing_ok=True)
+        try:
+            self.candidate_path.hardlink_to(self.state_path)  # the next state gets a file of its own
+        except OSError:  # a file system without links
+            shutil.copyfile(self.state_path, self.candidate_path)
+
+    def approve(self) -> None:
+        """The state that was kept is a good one."""
+        self.candidate_path.replace(self.good_path)
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Add a line to the metrics."""
