@@ -196,8 +196,10 @@ class Trainer:
         if verdict is None:
             return
         if verdict.stop:
+            self.log(totals)
             raise CollapseError(verdict.message)
-        totals.events.append({"event": verdict.message})
+        if self.ranks.main:
+            totals.events.append({"event": verdict.message})
         self.candidate = -1  # no state of now is a good one
 
     def save(self) -> None:
@@ -320,9 +322,8 @@ class Trainer:
     def _score(self) -> dict[str, float]:
         """All ranks' scores together: each hears its share of the development set."""
         self.model.eval()
-        own = itertools.islice(self.dev_batches(), self.ranks.rank, None, self.ranks.world)
         with self.autocast():
-            found = self.task.score(self._placed(batch) for batch in own)
+            found = self.task.score(self._placed(batch) for batch in self.dev_batches())
         everywhere: dict[str, tuple[float, float]] = {}
         for sums in self.ranks.gather(dict(found)):
             add_sums(everywhere, sums)
@@ -342,7 +343,7 @@ class Trainer:
             self.model.load_state_dict(own)
 
     def dev_batches(self) -> Iterator[Batch]:
-        """The development set, spread to at most `data.dev_rows` utterances, in batches of like lengths."""
+        """This rank's share of the development set (`data.dev_rows` utterances spread over it at most) in batches."""
         if self.dev is None:
             every = read_utterances(self.recipe, self.recipe.data.dev, self.labelled)
             chosen = np.linspace(0, len(every) - 1, min(self.recipe.data.dev_rows, len(every))).astype(int)
@@ -350,7 +351,7 @@ class Trainer:
         spec = BatchSpec(seconds=self.recipe.batches.seconds, num_lengths=self.recipe.batches.num_lengths)
         planner = Planner([u.duration or 0 for u in self.dev], [None] * len(self.dev), spec)
         loader = make_loader(self.recipe, self.task, self.dev, spoils=False)
-        for step in planner.steps(0):
+        for step in planner.steps(0)[self.ranks.rank :: self.ranks.world]:
             batch, failed = loader.batch(step.rows, step.seconds, 0, 0.0)
             if failed:
                 raise DataError(f"Every file of the development set must be readable, but: {failed[0]}")
