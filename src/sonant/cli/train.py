@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,9 +70,12 @@ def _absolute(paths: tuple[str, ...]) -> tuple[str, ...]:
 def train(recipe: Recipe, folder: Path) -> bool:
     """Run the recipe; whether it came to its end."""
     require_torch()
+    from sonant.train.board import boarding
     from sonant.train.loop import Trainer
 
-    with showing(recipe.schedule.steps) as show, stopping() as stopped:
+    with ExitStack() as stack:
+        show, stopped = stack.enter_context(showing(recipe.schedule.steps)), stack.enter_context(stopping())
+        show = stack.enter_context(boarding(folder, show)) if recipe.run.tensorboard else show
         trainer = Trainer(recipe, folder, show)
         if trainer.ranks.main:
             for note in trainer.task.notes:

@@ -225,6 +225,8 @@ class Run:
     """Gigabytes of decoded audio that are kept from one epoch to the next."""
     store: Literal["float32", "float16", "bfloat16"] = "float32"
     """How the resulting weights are stored."""
+    tensorboard: bool = False
+    """Whether the metrics are also written as TensorBoard's files, to the run's folder `tensorboard`."""
 
 
 @dataclass(frozen=True)
@@ -357,9 +359,8 @@ def _value(kind: Any, value: Any, place: str) -> Any:
 _TABLES = {"model.config": EncoderConfig, "pretrain.config": PretrainConfig}
 _AT_LEAST: dict[str, int] = {
     "schedule.steps": 1, "batches.accumulate": 1, "batches.num_lengths": 1, "run.log_steps": 1, "run.evaluate_steps": 1,
-    "data.dev_rows": 1, "augment.mask_time_length": 1, "augment.mask_channel_length": 1,
+    "data.dev_rows": 1, "augment.mask_time_length": 1, "augment.mask_channel_length": 1, "run.memory": 0,
     "pretrain.clusters": 2, "pretrain.teacher_layer": 1, "pretrain.cluster_frames": 2, "run.restarts": 0,
-    "run.memory": 0,
 }  # fmt: skip
 _OVER_ZERO = ("optim.lr", "batches.seconds", "schedule.initial", "data.max_seconds", "run.restart_rate")
 _SHARES = (
