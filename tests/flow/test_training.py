@@ -20,7 +20,8 @@ import torch
 import sonant
 from sonant.data.batches import Batch, Prepared
 from sonant.errors import DataError, OptionError, OutputError, TrainingError
-from sonant.train.loop import Totals, Trainer
+from sonant.train.loop import Trainer
+from sonant.train.metrics import Totals
 from sonant.train.recipe import Recipe, read_recipe, to_toml
 from sonant.train.task import Losses
 from tones import MODEL, RATE, write_corpus

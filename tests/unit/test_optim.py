@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sonant.train.optim import WeightAverage, clip_gradients, make_optimiser, rate_at, scale_gradients, set_rate
-from sonant.train.recipe import Optim, Schedule
+from sonant.train.sections import Optim, Schedule
 
 
 def test_three_stages_rise_hold_and_fall() -> None:

@@ -34,7 +34,7 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class BatchSpec:
-    """How batches are made; the fields are explained in `sonant.train.recipe.Batches`."""
+    """How batches are made; the fields are explained in `sonant.train.sections.Batches`."""
 
     seconds: float = 80.0
     lengths: tuple[float, ...] = ()
@@ -43,6 +43,8 @@ class BatchSpec:
     join: float = 0.0
     join_seconds: float = 10.0
     join_gap: float = 0.4
+    short_seconds: float = 0.0
+    """Longest rows of the first steps, whose lengths count too; 0: they are as long as later."""
     speed: float = 0.0
     """Rows are played up to this share faster or slower."""
     seed: int = 0
@@ -139,6 +141,8 @@ class Planner:
             rows = [row.seconds for row in self.rows(0, 0.0)]
             steps = sum(rows) / (spec.seconds * spec.accumulate * spec.world)
             count = max(1, min(spec.num_lengths, int(steps / 2)))  # many lengths of few rows each fill no batch
+            if spec.short_seconds:
+                rows += [row.seconds for row in self.rows(0, spec.short_seconds)]
             self.lengths = choose_lengths(np.asarray(rows), count)
 
     def rows(self, epoch: int, longest: float) -> list[Row]:

@@ -24,8 +24,9 @@ from sonant.model.config import EncoderConfig
 from sonant.model.convolutions import frame_mask
 from sonant.model.encoder import Encoder
 from sonant.model.heads import CtcModel, load_weights
+from sonant.train.metrics import Sums
 from sonant.train.recipe import Recipe
-from sonant.train.task import Losses, Sums, configure, draw_masks, hardship
+from sonant.train.task import Losses, configure, draw_masks, hardship
 from sonant.types import FloatArray, Vocabulary
 
 LETTERS_A_FRAME = 0.3

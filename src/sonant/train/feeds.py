@@ -58,7 +58,7 @@ def batch_spec(recipe: Recipe, world: int) -> BatchSpec:
     b = recipe.batches
     return BatchSpec(
         b.seconds, b.lengths, b.num_lengths, b.accumulate, b.join, b.join_seconds, b.join_gap,
-        recipe.augment.speed, recipe.run.seed, world,
+        b.short_seconds if b.short_share else 0.0, recipe.augment.speed, recipe.run.seed, world,
     )  # fmt: skip
 
 

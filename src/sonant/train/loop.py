@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +24,16 @@ from sonant.engines.torch import find_precision
 from sonant.errors import DataError, OptionError, TrainingError
 from sonant.train.feeds import batch_spec, clean_rows, make_loader, read_utterances
 from sonant.train.guard import Reading
+from sonant.train.metrics import Totals, add_sums, means, rounded
 from sonant.train.optim import WeightAverage, clip_gradients, make_optimiser, rate_at, scale_gradients, set_rate
 from sonant.train.ranks import open_ranks
 from sonant.train.recipe import Recipe
 from sonant.train.state import RunFolder, fingerprint
-from sonant.train.task import Losses, add_sums, hardship, means
+from sonant.train.task import Losses, hardship
 from sonant.train.tasks import find_task, make_task
 
 Listener = Callable[[Mapping[str, Any]], None]
 """Told every line of the metrics."""
-
-
-@dataclass
-class Totals:
-    """What happened since the last line of the metrics."""
-
-    loss: float = 0.0
-    count: float = 0.0
-    norm: float = 0.0
-    steps: int = 0
-    skipped: int = 0
-    heard: float = 0.0
-    padded: float = 0.0
-    began: float = field(default_factory=time.monotonic)
-    metrics: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
-    events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
 
 class CollapseError(Exception):
@@ -277,28 +262,24 @@ class Trainer:
         gathered = self.ranks.gather((totals.metrics, totals.events))
         if not self.ranks.main:
             return
-        step, schedule = self.place.step, self.recipe.schedule
+        step = self.place.step
         everywhere: dict[str, tuple[float, float]] = {}
         for metrics, _ in gathered:
             add_sums(everywhere, metrics)
         for event in itertools.chain.from_iterable(events for _, events in gathered):
             self._tell({"step": step, **event})
-        seconds = max(time.monotonic() - totals.began, 1e-9)
         line: dict[str, Any] = {
             "step": step,
             "epoch": self.place.epoch,
             "loss": totals.loss / max(totals.count, 1.0),
             **means(everywhere),
             "lr": self._rate(step - 1),
-            "gradient": totals.norm / max(totals.steps, 1),
-            "skipped": totals.skipped,
-            "padding": 1 - totals.heard / max(totals.padded, 1e-9),
+            **totals.numbers(),
             "hours": self.heard / 3600,
-            "speed": totals.heard / seconds,
             "minutes": self.elapsed / 60,
-            "minutes_left": (schedule.steps - step) * seconds / max(totals.steps + totals.skipped, 1) / 60,
+            "minutes_left": (self.recipe.schedule.steps - step) * totals.seconds_a_step() / 60,
         }
-        self._tell({name: float(f"{v:.6g}") if isinstance(v, float) else v for name, v in line.items()})
+        self._tell(rounded(line))
 
     def _tell(self, line: Mapping[str, Any]) -> None:
         self.folder.log(line)
@@ -314,7 +295,7 @@ class Trainer:
             if not self.ranks.main:
                 return
             if score:
-                self._tell({"step": self.place.step, **{name: float(f"{v:.6g}") for name, v in score.items()}})
+                self._tell({"step": self.place.step, **rounded(score)})
             if better is None or score[better] < self.best or not self.folder.model_path.exists():
                 self.best = score[better] if better else self.best
                 self.folder.publish(self.task, self.model.state_dict(), score, self.place.step)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sonant.train.recipe import Optim, Schedule
+from sonant.train.sections import Optim, Schedule
 
 
 def rate_at(step: int, schedule: Schedule) -> float:

@@ -34,8 +34,9 @@ from sonant.model.pretrain import (
 )
 from sonant.train.clusters import assign_clusters, fit_kmeans, mfcc
 from sonant.train.guard import CollapseGuard
+from sonant.train.metrics import Sums
 from sonant.train.recipe import Recipe
-from sonant.train.task import Losses, Sums, configure, draw_masks
+from sonant.train.task import Losses, configure, draw_masks
 from sonant.types import FloatArray
 
 MFCC_FRAMES = 320, 400

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sonant.engines.torch import find_device
 from sonant.errors import MissingExtraError
-from sonant.train.recipe import Run
+from sonant.train.sections import Run
 
 
 @dataclass(frozen=True)

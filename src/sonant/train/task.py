@@ -21,11 +21,9 @@ from sonant.model import config as architectures
 from sonant.model.config import EncoderConfig
 from sonant.model.masks import SpanSpec, sample_spans
 from sonant.train.guard import CollapseGuard
+from sonant.train.metrics import Sums
 from sonant.train.recipe import Recipe
 from sonant.types import FloatArray, Vocabulary
-
-Sums = Mapping[str, tuple[float, float]]
-"""Sums and counts by name, which add up over batches and ranks; their quotients are told."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +95,6 @@ class Task(Protocol):
     def save(self, folder: Path, weights: Mapping[str, Tensor], dtype: str) -> None:
         """Write `weights`, named as in the state of `model`, as a new folder in Hugging Face's layout."""
         ...
-
-
-def add_sums(sums: dict[str, tuple[float, float]], more: Sums) -> None:
-    """Take in sums and counts by name."""
-    for name, (total, count) in more.items():
-        old = sums.get(name, (0.0, 0.0))
-        sums[name] = old[0] + total, old[1] + count
-
-
-def means(sums: Sums) -> dict[str, float]:
-    """Their quotients."""
-    return {name: total / max(count, 1.0) for name, (total, count) in sums.items()}
 
 
 def hardship(recipe: Recipe, step: int) -> float:

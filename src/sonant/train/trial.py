@@ -10,7 +10,8 @@ import torch
 
 from sonant.data.batches import Place, Step
 from sonant.model.encoder import count_parameters
-from sonant.train.loop import Totals, Trainer
+from sonant.train.loop import Trainer
+from sonant.train.metrics import Totals
 
 
 @dataclass(frozen=True)
