@@ -54,13 +54,17 @@ def run(
 def with_full_paths(recipe: Recipe) -> Recipe:
     """The recipe with paths that mean the same in any working folder."""
     data, model, augment = recipe.data, recipe.model, recipe.augment
-    start = str(Path(model.start).absolute()) if model.start and Path(model.start).is_dir() else model.start
     return replace(
         recipe,
         data=replace(data, train=_absolute(data.train), dev=_absolute(data.dev)),
-        model=replace(model, start=start),
+        model=replace(model, start=_absolute_folder(model.start)),
+        pretrain=replace(recipe.pretrain, teacher=_absolute_folder(recipe.pretrain.teacher)),
         augment=replace(augment, noise_files=_absolute(augment.noise_files)),
     )
+
+
+def _absolute_folder(source: str) -> str:
+    return str(Path(source).absolute()) if source and Path(source).is_dir() else source
 
 
 def _absolute(paths: tuple[str, ...]) -> tuple[str, ...]:

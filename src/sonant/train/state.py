@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from sonant.data.manifest import Utterance
 from sonant.errors import OptionError, OutputError, TrainingError
 from sonant.files import open_output, write_text
+from sonant.train.card import model_card
 from sonant.train.recipe import Recipe, read_recipe, to_toml
 from sonant.train.task import Task
 
@@ -130,45 +131,6 @@ class RunFolder:
             if isinstance(error, OutputError):
                 raise
             raise OutputError(f"{self.model_path} could not be written ({error.strerror}); make room.") from error
-
-
-def model_card(recipe: Recipe, score: Mapping[str, float], step: int) -> str:
-    """What the model is, made from what, in the form of Hugging Face's cards."""
-    front = ["---", "library_name: transformers", "pipeline_tag: automatic-speech-recognition"]
-    if recipe.data.language:
-        front.append(f"language: {recipe.data.language}")
-    front += ["tags:", "- sonant", f"- {recipe.task.name}", "---"]
-    start = f"`{recipe.model.start}`" if recipe.model.start else "random weights"
-    names = tuple(Path(path).name for path in recipe.data.train)  # folders are the trainer's own affair
-    shown = replace(recipe, data=replace(recipe.data, train=names, dev=()))
-    data = ", ".join(names)
-    results = [f"| {name} | {value:.4g} |" for name, value in score.items()]
-    table = ["", "| on the development set | |", "|---|---|", *results] if results else []
-    return "\n".join(
-        [
-            *front,
-            "",
-            "# Speech to text by CTC",
-            "",
-            f"Trained by sonant for {step} steps from {start} on {data}.",
-            *table,
-            "",
-            "Its weaknesses are those of its training data: other accents, rooms and topics are heard worse.",
-            "",
-            "```python",
-            "import sonant",
-            "",
-            'sonant.load("FOLDER").transcribe("talk.mp3").text',
-            "```",
-            "",
-            "## Recipe",
-            "",
-            "```toml",
-            to_toml(shown).rstrip(),
-            "```",
-            "",
-        ]
-    )
 
 
 def fingerprint(utterances: Iterable[Utterance]) -> str:
