@@ -82,6 +82,34 @@ def word_errors(model: Path, manifest: Path) -> float:
     return round(errors.rate, 4)
 
 
+def measure(fsdd: Path, work: Path, threads: int = 2, settings: tuple[str, ...] = ()) -> dict:
+    """Train, or go on, and score."""
+    if not (work / "single.jsonl").exists():
+        write_manifests(fsdd, work)
+    run = work / "run"
+    every = [
+        f"data.train={work / 'train.jsonl'}", f"data.dev={work / 'dev.jsonl'}", "run.check=false",
+        f"run.threads={threads}", "batches.join=1.0", *settings,
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "sonant", "train", "ctc-scratch-small", "--output", str(run)]
+    subprocess.run([*command, *(part for setting in every for part in ("--set", setting))], check=True)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").open(encoding="utf-8")]
+    times = {line["step"]: line for line in lines if "minutes" in line}
+    return {
+        "threads": threads,
+        "settings": settings,
+        "minutes": round(max(line["minutes"] for line in times.values()), 2),
+        "hours_heard": round(max(line["hours"] for line in times.values()), 2),
+        "strings_wer": word_errors(run / "model", work / "test.jsonl"),
+        "single_wer": word_errors(run / "model", work / "single.jsonl"),
+        "dev": [
+            {"minutes": round(times[line["step"]]["minutes"], 2), "wer": line["wer"], "cer": line["cer"]}
+            for line in lines
+            if "wer" in line and line["step"] in times
+        ],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fsdd", type=Path)
@@ -89,33 +117,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
-    if not (options.work / "single.jsonl").exists():
-        write_manifests(options.fsdd, options.work)
-    run = options.work / "run"
-    settings = [
-        f"data.train={options.work / 'train.jsonl'}", f"data.dev={options.work / 'dev.jsonl'}", "run.check=false",
-        f"run.threads={options.threads}", "batches.join=1.0", *options.set,
-    ]  # fmt: skip
-    command = [sys.executable, "-m", "sonant", "train", "ctc-scratch-small", "--output", str(run)]
-    subprocess.run([*command, *(part for setting in settings for part in ("--set", setting))], check=True)
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").open(encoding="utf-8")]
-    times = {line["step"]: line for line in lines if "minutes" in line}
-    result = {
-        "machine": describe("torch"),
-        "threads": options.threads,
-        "settings": options.set,
-        "minutes": round(max(line["minutes"] for line in times.values()), 2),
-        "hours_heard": round(max(line["hours"] for line in times.values()), 2),
-        "strings_wer": word_errors(run / "model", options.work / "test.jsonl"),
-        "single_wer": word_errors(run / "model", options.work / "single.jsonl"),
-        "dev": [
-            {"minutes": round(times[line["step"]]["minutes"], 2), "wer": line["wer"], "cer": line["cer"]}
-            for line in lines
-            if "wer" in line and line["step"] in times
-        ],
-    }
+    result = measure(options.fsdd, options.work, options.threads, tuple(options.set))
     print(json.dumps(result, indent=1))
-    write_result("train_fsdd", result)
+    write_result("train_fsdd", {"machine": describe("torch"), **result})
 
 
 if __name__ == "__main__":
