@@ -43,6 +43,9 @@ std::tuple<Array<std::int32_t>, Array<std::int32_t>, Array<float>, double> runs(
             to_numpy(std::move(found.peaks)), found.total};
 }
 
+void bind_estimate(nb::module_& module);
+
 NB_MODULE(_native, module) {
     module.def("runs", &runs, nb::arg("log_probs").noconvert());
+    bind_estimate(module);
 }
