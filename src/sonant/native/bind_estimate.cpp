@@ -105,7 +105,6 @@ void bind_estimate(nb::module_& module) {
             },
             nb::arg("piece"))
         .def("end", [](KneserNey& model) { model.text().end(); }, nb::call_guard<nb::gil_scoped_release>())
-        .def("num_words", [](KneserNey& model) { return model.text().num_words(); })
-        .def("finish", &finish, nb::arg("write_arpa").none(), nb::arg("write_lm").none(),
+        .def("finish", &finish, nb::kw_only(), nb::arg("write_arpa").none(), nb::arg("write_lm").none(),
              nb::arg("progress").none());
 }
