@@ -6,6 +6,7 @@
     │   └── VocabularyError     tokens that do not fit the model, or lack a blank
     ├── DataError           a manifest, a corpus or a shard that cannot be read, or cannot be trained on
     ├── EngineError         a device, precision or engine that is not to be had here
+    ├── LanguageModelError  a language model or a lexicon that cannot be found, read or built
     ├── MissingExtraError   an optional package that is not installed
     ├── OptionError         a setting outside what it may be
     ├── OutputError         a result that could not be written
@@ -39,6 +40,10 @@ class DataError(SonantError):
 
 class EngineError(SonantError):
     """An engine, device or precision that is not to be had on this machine."""
+
+
+class LanguageModelError(SonantError):
+    """A language model or a lexicon that cannot be found, read or built."""
 
 
 class MissingExtraError(SonantError, ImportError):

@@ -1,4 +1,4 @@
-"""Results on disk: they appear whole or not at all."""
+"""Results on disk: they appear whole or not at all. And where is kept what need not be made twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from sonant.errors import OutputError, SonantError
 
@@ -74,3 +74,35 @@ def _replaceable(path: str | PathLike[str], place: Path) -> int | None:
     if not os.access(place, os.W_OK):
         raise PermissionError
     return stat.S_IMODE(mode)
+
+
+def cache_folder() -> Path:
+    """Where is kept what saves work; it may not exist, or not be writable."""
+    if folder := os.environ.get("SONANT_CACHE"):
+        return Path(folder)
+    try:
+        return Path.home() / ".cache" / "sonant"
+    except RuntimeError:  # a user without a home
+        return Path(os.devnull) / "sonant"  # where nothing can be kept
+
+
+def unpacked(file: BinaryIO) -> IO[bytes]:
+    """The bytes of a file from its start, unpacked where gzip, bzip2 or xz has packed it.
+
+    Reading what is packed may raise `OSError`, `EOFError`, `zlib.error` and `lzma.LZMAError`.
+    """
+    start = file.read(6)
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        import gzip
+
+        return gzip.GzipFile(fileobj=file)
+    if start.startswith(b"BZh"):
+        import bz2
+
+        return bz2.BZ2File(file)
+    if start.startswith(b"\xfd7zXZ\0"):
+        import lzma
+
+        return lzma.LZMAFile(file)
+    return file

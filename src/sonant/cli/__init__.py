@@ -14,6 +14,7 @@ VERBS = {
     "transcribe": "Audio or video files to text.",
     "data": "Corpora to manifests: prepare, check, count, split, shard and label them.",
     "evaluate": "How well a model transcribes, alone or against another.",
+    "lm": "N-gram language models: convert and question them.",
     "train": "A recipe and transcribed speech to a model.",
     "plot": "The curves of trainings as a picture.",
 }

@@ -8,10 +8,10 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sonant.errors import SonantError
+from sonant.files import cache_folder
 
 if TYPE_CHECKING:
     import io
@@ -52,16 +52,6 @@ def reporting(debug: bool) -> Generator[None]:
         raise SystemExit(FAILED) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-
-
-def cache_folder() -> Path:
-    """Where commands keep what saves them work; it may not exist, or not be writable."""
-    if folder := os.environ.get("SONANT_CACHE"):
-        return Path(folder)
-    try:
-        return Path.home() / ".cache" / "sonant"
-    except RuntimeError:  # a user without a home
-        return Path(os.devnull) / "sonant"  # where nothing can be kept
 
 
 def _drop_output() -> None:

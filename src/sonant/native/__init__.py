@@ -1,7 +1,9 @@
 """The compiled core: loops over frames that Python is too slow for. The GIL is released inside.
 
-Its sources lie beside this file, one header a part; `module.cpp` binds them. Arguments are C-contiguous float32 arrays,
-checked and never converted: a `TypeError` names what came. Shapes: T frames, V tokens, R runs.
+Its sources lie beside this file, one header a part; `module.cpp` and `bind_*.cpp` bind them. Arrays that come in are
+C-contiguous float32, checked and never converted: a `TypeError` names what came. Shapes: T frames, V tokens, R runs.
+Words and paths are bytes. `LanguageModel` (lm.h) and `ArpaReader` (arpa.h) are what `sonant.decode.lm` stands on; what
+a file gets wrong they call a `RuntimeError`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonant.native import _native
+from sonant.native._native import ArpaReader, LanguageModel
+
+__all__ = ["ArpaReader", "LanguageModel", "runs"]
 
 
 def runs(

@@ -44,8 +44,10 @@ std::tuple<Array<std::int32_t>, Array<std::int32_t>, Array<float>, double> runs(
 }
 
 void bind_estimate(nb::module_& module);
+void bind_lm(nb::module_& module);
 
 NB_MODULE(_native, module) {
     module.def("runs", &runs, nb::arg("log_probs").noconvert());
     bind_estimate(module);
+    bind_lm(module);
 }
