@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "load": "recognizer",
     "Recognizer": "recognizer",
+    "models": "checkpoints.catalogue",
     "WindowSpec": "windows",
     "GreedyDecoder": "decode.greedy",
     "Vocabulary": "types",
@@ -34,6 +35,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from sonant.checkpoints.catalogue import models as models
     from sonant.decode.greedy import GreedyDecoder as GreedyDecoder
     from sonant.errors import AudioError as AudioError
     from sonant.errors import CheckpointError as CheckpointError

@@ -86,10 +86,11 @@ def open_checkpoint(
 ) -> Checkpoint:
     """The model in a folder of Hugging Face's layout, on its hub (`facebook/wav2vec2-base-960h`), or built in (None).
 
-    A model of the hub is downloaded once, at `revision` if given, and found in the cache from then on; `progress` shows
-    a bar on stderr. Raises `CheckpointError` where there is no such model or it cannot be read.
+    The short names of `sonant.models()` (`base-960h`) stand for models of the hub. A model of the hub is downloaded
+    once, at `revision` if given, and found in the cache from then on; `progress` shows a bar on stderr. Raises
+    `CheckpointError` where there is no such model or it cannot be read.
     """
-    from sonant.checkpoints import hub, huggingface
+    from sonant.checkpoints import catalogue, hub, huggingface
 
     if source is None:
         return huggingface.open_folder(builtin_folder(), "built-in")
@@ -107,12 +108,14 @@ def open_checkpoint(
             f"A model must be a folder in Hugging Face's layout or a name of its hub, but {source} is a file; "
             "name the folder that holds it with its config.json."
         )
-    if not isinstance(source, str) or not hub.is_name(source):
+    name = catalogue.published_name(str(source)) or str(source)
+    if not hub.is_name(name) or not isinstance(source, str):
         raise CheckpointError(
             "A model must be a folder or a name of Hugging Face's hub, such as facebook/wav2vec2-base-960h, "
-            f"but there is no folder {source}; check its spelling."
+            f"but there is no folder {source}; check its spelling, or take one of the published models, such as "
+            f"{', '.join(catalogue.nearest_names(str(source)))}."
         )
-    return huggingface.open_folder(hub.fetch(source, revision, progress), source)
+    return huggingface.open_folder(hub.fetch(name, revision, progress), name)
 
 
 def builtin_folder() -> Path:

@@ -41,10 +41,28 @@ class EngineName(StrEnum):
     torch = "torch"
 
 
+def list_models(wanted: bool) -> None:
+    """Print the published models by their short names, and end."""
+    if not wanted:
+        return
+    from sonant.checkpoints.catalogue import models
+
+    rows = [("name", "hub or torchaudio", "million", "languages", "licence", "WER")]
+    for model in models():
+        errors = " / ".join(f"{rate:g}" for rate in model.wer) or ("" if model.labels != 0 else "pre-trained only")
+        shown = (model.name, model.hub or model.bundle or "", str(model.parameters))
+        rows.append((*shown, model.languages or "", model.licence or "", errors))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    raise typer.Exit
+
+
 def run(
     files: Annotated[list[str], typer.Argument(help="Audio or video files; - reads standard input.")],
     model: Annotated[
-        str | None, typer.Option(help="A folder or a Hugging Face name; the built-in model where not given.")
+        str | None,
+        typer.Option(help="A folder, a Hugging Face name or a short one; the built-in model where not given."),
     ] = None,
     format: Annotated[Format, typer.Option(help="Text, a line a segment; or JSON, a line a file.")] = Format.text,
     output: Annotated[
@@ -54,6 +72,10 @@ def run(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
     threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
+    _listing: Annotated[
+        bool,
+        typer.Option("--list-models", help="Show the published models and exit.", callback=list_models, is_eager=True),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Transcribe audio or video files of any length and format.
