@@ -89,6 +89,9 @@ def test_a_pretrained_model_goes_everywhere(tmp_path: Path) -> None:
     last = [line for line in lines if "contrastive" in line][-1]
     assert 1 <= last["perplexity"] <= 12
     assert {"accuracy", "codes_used", "positive_cosine", "feature_penalty", "gradient"} <= last.keys()
+    temperatures = [line["temperature"] for line in lines if "temperature" in line]
+    assert temperatures == sorted(temperatures, reverse=True)
+    assert temperatures[0] > 1.2 > 0.6 > temperatures[-1] >= 0.5
     assert any("dev_loss" in line and "dev_accuracy" in line for line in lines)
     folder = tmp_path / "run" / "model"
     theirs, report = transformers.Wav2Vec2ForPreTraining.from_pretrained(folder, output_loading_info=True)

@@ -360,6 +360,8 @@ class Trainer:
         """Take up the last state that the folder holds, or the last good one; False where there is none."""
         state = self.folder.load(good)
         if state is None:
+            if self.ranks.main:
+                self.folder.rewind(-1)  # of a run that was killed before its first state
             return False
         if state["data"] != fingerprint(self.utterances):
             raise TrainingError(

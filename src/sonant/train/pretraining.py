@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -156,7 +157,8 @@ class ContrastiveTask(PretrainingTask):
         start, end = self.recipe.pretrain.temperatures
         done = step / max(self.recipe.pretrain.anneal * self.recipe.schedule.steps, 1)
         self.model.quantizer.temperature = annealed_temperature(done, start, end)
-        return super().loss(batch, generator, step)
+        losses = super().loss(batch, generator, step)
+        return replace(losses, metrics={**losses.metrics, "temperature": (self.model.quantizer.temperature, 1.0)})
 
     def forward(self, batch: Batch, mask: Tensor, generator: torch.Generator) -> PretrainOutput:
         """Masks, negatives and noise all come from `generator`."""
