@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from os import PathLike
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sonant import audio, windows
 from sonant.audio import AudioStream, Source
@@ -13,8 +16,9 @@ from sonant.checkpoints import Checkpoint, open_checkpoint
 from sonant.decode import Decoder
 from sonant.decode.greedy import GreedyDecoder
 from sonant.decode.words import segments_of
-from sonant.engines import Engine, open_engine
+from sonant.engines import Engine, choose_layers, open_engine
 from sonant.errors import AudioError
+from sonant.features import UNITS, Layers, Quantizer, layer_name, parse_layers
 from sonant.types import Emissions, FloatArray, Transcript, Vocabulary
 from sonant.windows import Window, WindowSpec
 
@@ -97,8 +101,58 @@ class Recognizer:
         with audio.open_audio(source, self.checkpoint.sample_rate, array_rate=sample_rate) as stream:
             return windows.concatenate(self.pieces(stream))
 
+    def features(self, source: Source, sample_rate: float | None = None, *, layers: Layers = "all") -> list[FloatArray]:
+        """The states (T, D) of the transformer's layers, in the order asked for; sources and errors as in `transcribe`.
+
+        0 is what enters the first layer, i what layer i gives: transformers' `hidden_states[i]`, the last one after
+        the norm that ends the encoder (`last_hidden_state`). Files of any length are heard in windows, but the states
+        are held in memory: see `feature_pieces`. Raises `OptionError` for a layer that the model lacks.
+        """
+        names = [layer_name(layer) for layer in choose_layers(self.checkpoint, parse_layers(layers))]
+        pieces = list(self.feature_pieces(source, sample_rate, layers=layers))
+        return [np.concatenate([piece[name] for piece in pieces]) for name in names]
+
+    def units(self, source: Source, sample_rate: float | None = None) -> NDArray[np.int32]:
+        """The entry that each codebook of a pre-trained wav2vec 2.0 model chooses for a frame, (T, G).
+
+        Close calls fall differently in bf16: `load(precision="fp32")` gives those of the paper. Raises
+        `CheckpointError` for a model without codebooks, as HuBERT is and most fine-tuned ones are.
+        """
+        pieces = self.feature_pieces(source, sample_rate, layers=(), units=True)
+        return np.concatenate([piece[UNITS] for piece in pieces])
+
+    def feature_pieces(
+        self,
+        source: Source,
+        sample_rate: float | None = None,
+        *,
+        layers: Layers = "all",
+        units: bool = False,
+        progress: Progress | None = None,
+    ) -> Generator[dict[str, NDArray[Any]]]:
+        """`features` as `layer_6`, and `units` if wanted, piece after piece, as a file is read; at least one piece.
+
+        Windows are cut as for `transcribe` and joined by frames, so pieces follow one another without gap or overlap.
+        """
+        wanted = choose_layers(self.checkpoint, parse_layers(layers))
+        names = [layer_name(layer) for layer in wanted]
+        quantizer = Quantizer(self.checkpoint) if units else None
+        with audio.open_audio(source, self.checkpoint.sample_rate, array_rate=sample_rate) as stream:
+            for window in self._windows(stream):
+                states = self.engine.states(window.samples, wanted) if names else []
+                piece: dict[str, NDArray[Any]] = dict(zip(names, (s[window.keep] for s in states), strict=True))
+                if quantizer:
+                    piece[UNITS] = quantizer(self.engine.convolved(window.samples)[window.keep])
+                yield piece
+                if progress:
+                    progress((window.first + window.keep.stop) * self.frame_seconds, stream.duration)
+
     def pieces(self, stream: AudioStream) -> Iterator[Emissions]:
         """Emissions of a stream as it is read, piece after piece; at least one."""
+        yield from windows.join(self._emit(self._windows(stream)), self.vocabulary, self.frame_seconds)
+
+    def _windows(self, stream: AudioStream) -> Iterator[Window]:
+        """At least one window of a stream."""
         checkpoint = self.checkpoint
         cut = windows.split(stream, checkpoint.config, checkpoint.sample_rate, checkpoint.normalize, self.window)
         first = next(cut, None)
@@ -107,7 +161,7 @@ class Recognizer:
             raise AudioError(
                 f"{stream.name} is shorter than the {needed:g} s that a model hears at once; pass a longer recording."
             )
-        yield from windows.join(self._emit(_prepend(first, cut)), self.vocabulary, self.frame_seconds)
+        yield from _prepend(first, cut)
 
     @property
     def settings(self) -> dict[str, object]:

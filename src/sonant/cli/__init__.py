@@ -12,11 +12,12 @@ from sonant import __version__
 
 VERBS = {
     "transcribe": "Audio or video files to text.",
+    "features": "States of a model's layers, or speech units, to files.",
+    "plot": "The curves of trainings as a picture.",
     "data": "Corpora to manifests: prepare, check, count, split, shard and label them.",
     "evaluate": "How well a model transcribes, alone or against another.",
     "lm": "N-gram language models: convert and question them.",
     "train": "A recipe and transcribed speech to a model.",
-    "plot": "The curves of trainings as a picture.",
 }
 """Every verb with the line that `sonant --help` shows, in the order of a user's life."""
 

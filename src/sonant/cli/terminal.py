@@ -6,11 +6,13 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sonant.errors import SonantError
+from sonant.errors import OptionError, SonantError
 from sonant.files import cache_folder
 
 if TYPE_CHECKING:
@@ -52,6 +54,20 @@ def reporting(debug: bool) -> Generator[None]:
         raise SystemExit(FAILED) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def result_names(files: Iterable[str]) -> dict[str, str]:
+    """What each input's result is called: `talk`, or `talk.mp3` beside a `talk.wav`; `OptionError` where two are."""
+    paths = {file: Path("stdin" if file == "-" else file) for file in files}
+    stems = Counter(path.stem for path in paths.values())
+    names = {file: path.stem if stems[path.stem] == 1 else path.name for file, path in paths.items()}
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            raise OptionError(
+                f"Each input must have a name of its own, but {count} results would be called {name}; "
+                "name the inputs in separate commands, with outputs of their own."
+            )
+    return names
 
 
 def _drop_output() -> None:

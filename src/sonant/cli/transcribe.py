@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say, say_once
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, result_names, say, say_once
 from sonant.errors import OptionError, SonantError
 
 if TYPE_CHECKING:
@@ -138,17 +137,7 @@ def name_outputs(files: list[str], folder: Path, format: Format) -> dict[str, Pa
     from tempfile import TemporaryFile
 
     suffix = {Format.text: ".txt", Format.json: ".json"}[format]
-    stems = Counter(Path(file).stem for file in dict.fromkeys(files))
-    targets: dict[str, Path] = {}
-    for file in dict.fromkeys(files):
-        name = "stdin" if file == "-" else Path(file).stem if stems[Path(file).stem] == 1 else Path(file).name
-        target = folder / (name + suffix)
-        if target in targets.values():
-            raise OptionError(
-                f"Each input must have a name of its own in {folder}, but two would be written to {target.name}; "
-                "transcribe them into separate folders."
-            )
-        targets[file] = target
+    targets = {file: folder / (name + suffix) for file, name in result_names(files).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):  # known now, not after hours of audio

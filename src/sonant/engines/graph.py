@@ -90,33 +90,45 @@ class GraphBuilder:
         logits = self.linear(states[-1], "lm_head", self.config.hidden_size, self.config.vocab_size)
         return graph(inputs, [ops.log_softmax(logits, -1)])
 
-    def states(self) -> Model:
-        """A graph with an output (T, D) for what enters the first layer, and one for each layer's output."""
-        inputs, states = self.encoder()
+    def states(self, depth: int) -> Model:
+        """A graph with an output (T, D) for what enters the first layer, and one for each of the first `depth`."""
+        inputs, states = self.encoder(depth)
         return graph(inputs, states)
 
-    def encoder(self) -> tuple[list[Parameter], list[Node]]:
-        """Inputs, and the states (1, T, D) that `sonant.model.encoder` calls so."""
-        config, width = self.config, self.config.hidden_size
+    def convolved(self) -> Model:
+        """A graph whose one output is what the convolutions give, normalised where the family does that, (T, C)."""
+        inputs, x = self.front()
+        return graph(inputs, [x])
+
+    def front(self) -> tuple[list[Parameter], Node]:
+        """Inputs, and what the projection to the transformer's width is given, (1, T, C)."""
+        config = self.config
         windows = ops.parameter([1, config.conv_kernel[0], 1, -1], np.float32, "windows")
-        inputs, scale, buckets = [windows], None, None
+        inputs, scale = [windows], None
         if config.feat_extract_norm == "group":
             inputs.append(scale := ops.parameter([1, config.conv_dim[0], 1, 1], np.float32, "scale"))
-        if config.num_buckets is not None and config.num_hidden_layers:
-            inputs.append(buckets := ops.parameter([-1, -1], np.int32, "buckets"))
         x = self.convolutions(windows, scale)
         if config.feat_proj_layer_norm:
             x = self.layer_norm(x, "feature_projection.layer_norm", config.conv_dim[-1], config.layer_norm_eps)
+        return inputs, x
+
+    def encoder(self, depth: int | None = None) -> tuple[list[Parameter], list[Node]]:
+        """Inputs, and the states (1, T, D) that `sonant.model.encoder` calls so, up to layer `depth` (None: all)."""
+        config, width = self.config, self.config.hidden_size
+        depth, buckets = config.num_hidden_layers if depth is None else depth, None
+        inputs, x = self.front()
+        if config.num_buckets is not None and depth:
+            inputs.append(buckets := ops.parameter([-1, -1], np.int32, "buckets"))
         x = self.linear(x, "feature_projection.projection", config.conv_dim[-1], width)
         x = x + self.positions(x)
         if not config.do_stable_layer_norm:
             x = self.layer_norm(x, "encoder.layer_norm", width, config.layer_norm_eps)
         bias = None if buckets is None else self.position_bias(buckets)
         states = [x]
-        for i in range(config.num_hidden_layers):
+        for i in range(depth):
             layer = self.norm_first if config.do_stable_layer_norm else self.norm_last
             states.append(layer(states[-1], f"encoder.layers.{i}", bias))
-        if config.do_stable_layer_norm:
+        if config.do_stable_layer_norm and depth == config.num_hidden_layers:
             states[-1] = self.layer_norm(states[-1], "encoder.layer_norm", width, config.layer_norm_eps)
         return inputs, states
 

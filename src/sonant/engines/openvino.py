@@ -45,6 +45,7 @@ class OpenVinoEngine:
         self._lock = threading.Lock()
         self._builder = GraphBuilder(checkpoint)
         self._first_layer = FirstLayer(checkpoint)
+        self._states: tuple[int, InferRequest] | None = None
         self._log_probs = None if checkpoint.vocabulary is None else self._compile(self._builder.log_probs())
 
     def emit(self, waveforms: Sequence[FloatArray]) -> list[FloatArray]:
@@ -68,16 +69,30 @@ class OpenVinoEngine:
     def states(self, waveform: FloatArray, layers: Sequence[int] | None = None) -> list[FloatArray]:
         """States (T, D) of the layers asked for (all, where None): 0 enters the first layer, i is layer i's output.
 
-        The first call prepares the model once more, with every layer as an output.
+        The first call prepares the model once more, up to the last layer asked for; a later one only for deeper layers.
         """
         wanted = choose_layers(self.checkpoint, layers)
         if not self.config.num_frames(len(waveform)):
             return [np.zeros((0, self.config.hidden_size), np.float32) for _ in wanted]
-        return self._infer(self._states, waveform, wanted)
+        return self._infer(self._reaching(max(wanted, default=0)), waveform, wanted)
+
+    def convolved(self, waveform: FloatArray) -> FloatArray:
+        """What the convolutions give (T, C), normalised where the family does that; the first call prepares it."""
+        if not self.config.num_frames(len(waveform)):
+            return np.zeros((0, self.config.conv_dim[-1]), np.float32)
+        (convolved,) = self._infer(self._convolved, waveform, [0])
+        return convolved
 
     @cached_property
-    def _states(self) -> InferRequest:
-        return self._compile(self._builder.states())
+    def _convolved(self) -> InferRequest:
+        return self._compile(self._builder.convolved())
+
+    def _reaching(self, depth: int) -> InferRequest:
+        """The graph of the states up to a layer, or further."""
+        known = self._states
+        if known is None or known[0] < depth:
+            self._states = known = depth, self._compile(self._builder.states(depth))
+        return known[1]
 
     def _compile(self, model: Model) -> InferRequest:
         options: dict[str, object] = {
@@ -97,7 +112,7 @@ class OpenVinoEngine:
         config = self.config
         try:
             inputs: list[object] = [*self._first_layer.inputs(waveform)]
-            if config.num_buckets is not None and config.num_hidden_layers:
+            if config.num_buckets is not None and len(request.model_inputs) > len(inputs):
                 num_frames = config.num_frames(len(waveform))
                 inputs.append(distance_buckets(num_frames, config.num_buckets, config.max_bucket_distance))
             with self._lock:

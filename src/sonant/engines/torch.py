@@ -88,6 +88,15 @@ class TorchEngine:
             states = self._encoder(*self._batch([waveform]), all_states=True).states
             return [states[layer][0].float().cpu().numpy() for layer in wanted]
 
+    def convolved(self, waveform: FloatArray) -> FloatArray:
+        """What the convolutions give (T, C), normalised where the family does that."""
+        if not self.config.num_frames(len(waveform)):
+            return np.zeros((0, self.config.conv_dim[-1]), np.float32)
+        with self._computing():
+            samples, lengths = self._batch([waveform])
+            convolved, _ = self._encoder.feature_extractor(samples, lengths.to(self.device))
+            return self._encoder.feature_projection(convolved)[1][0].float().cpu().numpy()
+
     def _batches(self, waveforms: Sequence[FloatArray]) -> Iterator[list[int]]:
         """Indices of waveforms to compute together, longest first."""
         heard = [i for i, waveform in enumerate(waveforms) if self.config.num_frames(len(waveform))]
