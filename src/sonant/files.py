@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -87,12 +87,16 @@ def cache_folder() -> Path:
 
 
 def unpacked(file: BinaryIO) -> IO[bytes]:
-    """The bytes of a file from its start, unpacked where gzip, bzip2 or xz has packed it.
+    """The bytes of a file that has just been opened, unpacked where gzip, bzip2 or xz has packed it.
 
     Reading what is packed may raise `OSError`, `EOFError`, `zlib.error` and `lzma.LZMAError`.
     """
-    start = file.read(6)
-    file.seek(0)
+    peek: Callable[[int], bytes] | None = getattr(file, "peek", None)
+    if peek:
+        start = peek(6)  # a pipe does not go back
+    else:
+        start = file.read(6)
+        file.seek(0)
     if start.startswith(b"\x1f\x8b"):
         import gzip
 

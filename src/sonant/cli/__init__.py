@@ -16,7 +16,7 @@ VERBS = {
     "plot": "The curves of trainings as a picture.",
     "data": "Corpora to manifests: prepare, check, count, split, shard and label them.",
     "evaluate": "How well a model transcribes, alone or against another.",
-    "lm": "N-gram language models: convert and question them.",
+    "lm": "N-gram language models: build, convert and question them.",
     "train": "A recipe and transcribed speech to a model.",
 }
 """Every verb with the line that `sonant --help` shows, in the order of a user's life."""

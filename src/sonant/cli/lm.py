@@ -1,29 +1,63 @@
-"""`sonant lm`: n-gram language models, from other formats to sonant's own, and what they think of a text."""
+"""`sonant lm`: n-gram language models, from text or other formats to sonant's own, and what they think of a text."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from sonant.cli.terminal import ProgressBar, reporting
+from sonant.cli.terminal import ProgressBar, reporting, say
 from sonant.cli.transcribe import Format
-from sonant.errors import DataError
+from sonant.errors import DataError, OptionError
 from sonant.files import unpacked
 
 if TYPE_CHECKING:
-    from sonant.decode.lm import LanguageModel, Perplexity
+    import io
 
-verbs = typer.Typer(no_args_is_help=True, help="N-gram language models: convert and question them.")
+    from sonant.decode.lm import Perplexity
+
+verbs = typer.Typer(no_args_is_help=True, help="N-gram language models: build, convert and question them.")
 
 Model = Annotated[Path, typer.Argument(help="One of sonant's own files, an ARPA file (also packed), a KenLM binary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@verbs.command("build", short_help="Text to a model.")
+def build(
+    texts: Annotated[list[str], typer.Argument(help="One sentence a line, plain or packed; - for standard input.")],
+    output: Annotated[Path | None, typer.Option(help="The model, as a file that opens at once.")] = None,
+    arpa: Annotated[Path | None, typer.Option(help="The model as an ARPA file, for other programs.")] = None,
+    order: Annotated[int, typer.Option(help="The most words an n-gram has.")] = 4,
+    prune: Annotated[str, typer.Option(help="Drop n-grams that occur at most so often, by length: 0,0,1,2.")] = "0",
+    vocabulary: Annotated[Path | None, typer.Option(help="A list of words; n-grams with others are dropped.")] = None,
+    skip_marks: Annotated[
+        bool, typer.Option("--skip-marks", help="Pass over <s>, </s> and <unk> in the text.")
+    ] = False,
+    memory: Annotated[str, typer.Option(help="For buffers; the more, the faster.")] = "1G",
+    temp: Annotated[Path | None, typer.Option(help="Folder for temporary files, some ten times the text.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Estimate a model by modified Kneser-Ney smoothing, as KenLM's lmplz does, from text of any size."""
+    with reporting(debug):
+        from sonant.decode.estimate import estimate_lm, parse_bytes, read_words
+
+        with stages_bar() as bar:
+            built = estimate_lm(
+                [cast("io.BufferedReader", sys.stdin.buffer) if text == "-" else text for text in texts],
+                output=output, arpa=arpa, order=order, prune=thresholds(prune),
+                vocabulary=read_words(vocabulary) if vocabulary else None, skip_marks=skip_marks,
+                memory=parse_bytes(memory), temporary=temp, progress=bar,
+            )  # fmt: skip
+        for note in built.notes:
+            say(note)
+        places = " and ".join(str(path) for path in (output, arpa) if path)
+        print(f"{described(built.kept)} from {built.num_words:,} words in {places}")
 
 
 @verbs.command("convert", short_help="ARPA or KenLM to a file that opens at once.")
@@ -38,7 +72,7 @@ def convert(
 
         with megabytes_bar(str(model)) as bar:
             converted = convert_lm(model, output, bar)
-        print(f"{described(converted)} in {output}")
+        print(f"{described(converted.counts)} in {output}")
 
 
 @verbs.command("query", short_help="What a model thinks of a text.")
@@ -85,6 +119,25 @@ def megabytes_bar(name: str) -> Generator[Callable[[float, float | None], None]]
         bar.close()
 
 
+@contextmanager
+def stages_bar() -> Generator[Callable[[str, int, int | None], None]]:
+    """A bar after another, one for each stage that lasts."""
+    bars: dict[str, ProgressBar] = {}
+
+    def show(stage: str, done: int, total: int | None) -> None:
+        if stage not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[stage] = ProgressBar(stage, "MB" if stage == "reading" else "million")
+        bars[stage](done / 1e6, total and total / 1e6)
+
+    try:
+        yield show
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
 def lines_of(path: Path | None) -> Iterator[str]:
     """Sentences of a file, also packed, or of standard input; bytes that are no UTF-8 become unknown words."""
     if path is None:
@@ -98,11 +151,19 @@ def lines_of(path: Path | None) -> Iterator[str]:
         raise DataError(f"{path} cannot be read ({reason}); name a text of one sentence a line.") from error
 
 
-def described(model: LanguageModel) -> str:
-    """`3-gram model of 100 words (100, 250 and 90 n-grams)`."""
-    counts = [f"{count:,}" for count in model.counts]
-    listed = " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
-    return f"{model.order}-gram model ({listed} n-grams)"
+def thresholds(text: str) -> list[int]:
+    """`0,0,1` as numbers."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise OptionError(f"Pruning must be numbers with commas between them, but is {text!r}; 0,0,1,2.") from None
+
+
+def described(counts: Sequence[int]) -> str:
+    """`3-gram model (100, 250 and 90 n-grams)`."""
+    each = [f"{count:,}" for count in counts]
+    listed = " and ".join([", ".join(each[:-1]), each[-1]] if len(each) > 1 else each)
+    return f"{len(each)}-gram model ({listed} n-grams)"
 
 
 def totals_text(whole: Perplexity) -> str:

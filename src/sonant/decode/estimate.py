@@ -5,8 +5,6 @@ The native core counts and smooths in bounded memory; here files are opened, dec
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import lzma
 import stat
@@ -18,10 +16,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
+from sonant import native
 from sonant.errors import DataError, OptionError, OutputError
-from sonant.files import open_output
-from sonant.native import _native
+from sonant.files import open_output, unpacked
+
+if TYPE_CHECKING:
+    from sonant.native._native import Estimate
 
 HIGHEST_ORDER = 8
 LEAST_MEMORY = 1 << 20
@@ -32,13 +34,6 @@ TextSource = str | PathLike[str] | io.BufferedReader
 """A file, plain or compressed by gzip, xz or bzip2 whatever its name; or one that is open."""
 Progress = Callable[[str, int, int | None], None]
 """Told what is done, how far it is, and what it comes to (None where nobody knows). It may raise to end the work."""
-
-_READERS: dict[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
-    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
-    b"\xfd7zXZ\0": lzma.LZMAFile,
-    b"BZh": bz2.BZ2File,
-}
-"""By the bytes that a compressed file begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,7 @@ def estimate_lm(
     with ExitStack() as stack:
         files = [stack.enter_context(open_output(path)) if path is not None else None for path in (output, arpa)]
         stack.enter_context(_faults_as_sentences(folder))
-        model = _native.KneserNey(
+        model = native.KneserNey(
             order=_checked_order(order),
             thresholds=_thresholds(prune, order),
             allowed_words=None if vocabulary is None else list(vocabulary),
@@ -160,7 +155,7 @@ def _thresholds(prune: Sequence[int], order: int) -> list[int]:
     return given + [given[-1]] * (order - len(given))
 
 
-def _read_all(model: _native.KneserNey, sources: Sequence[Path | io.BufferedReader], progress: Progress | None) -> None:
+def _read_all(model: native.KneserNey, sources: Sequence[Path | io.BufferedReader], progress: Progress | None) -> None:
     """Feed the texts one after the other; progress is in bytes of the files as they are stored."""
     sizes = [_size(source) for source in sources]
     total = sum(size or 0 for size in sizes) if None not in sizes else None
@@ -190,15 +185,13 @@ def _size(source: Path | io.BufferedReader) -> int | None:
 
 
 @contextmanager
-def _opened(source: Path | io.BufferedReader) -> Generator[tuple[str, io.BufferedReader, io.BufferedIOBase]]:
+def _opened(source: Path | io.BufferedReader) -> Generator[tuple[str, io.BufferedReader, IO[bytes]]]:
     """A text's name, the file as it is stored, and what reads it decompressed."""
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the text"))
     try:
         with ExitStack() as stack:
             raw = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
-            head = raw.peek(6)
-            wrap = next((wrap for magic, wrap in _READERS.items() if head.startswith(magic)), None)
-            yield name, raw, stack.enter_context(wrap(raw)) if wrap else raw
+            yield name, raw, unpacked(raw)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{name} could not be read ({reason}); check the path and the file.") from error
@@ -209,9 +202,9 @@ def _faults_as_sentences(folder: Path) -> Generator[None]:
     """Errors of the core as errors of ours."""
     try:
         yield
-    except _native.TextError as error:
+    except native.TextError as error:
         raise DataError(str(error)) from error
-    except _native.TemporaryFileError as error:
+    except native.TemporaryFileError as error:
         raise OutputError(
             f"Temporary files could not be kept in {folder} ({error}); make room, or name another folder."
         ) from error
@@ -219,7 +212,7 @@ def _faults_as_sentences(folder: Path) -> Generator[None]:
         raise OptionError("There is not enough memory for buffers and model; allow less, or prune more.") from error
 
 
-def _described(found: _native.Estimate) -> LmEstimate:
+def _described(found: Estimate) -> LmEstimate:
     kept = [count for count in found["kept"] if count]
     guessed = [str(k) for k, estimated in enumerate(found["estimated"], 1) if not estimated and found["kept"][k - 1]]
     notes: list[str] = []

@@ -3,7 +3,7 @@
 Its sources lie beside this file, one header a part; `module.cpp` and `bind_*.cpp` bind them. Arrays that come in are
 C-contiguous float32, checked and never converted: a `TypeError` names what came. Shapes: T frames, V tokens, R runs.
 Words and paths are bytes. `LanguageModel` (lm.h) and `ArpaReader` (arpa.h) are what `sonant.decode.lm` stands on; what
-a file gets wrong they call a `RuntimeError`.
+a file gets wrong they call a `RuntimeError`. `KneserNey` (kneser_ney.h) does the work of `sonant.decode.estimate`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonant.native import _native
-from sonant.native._native import ArpaReader, LanguageModel
+from sonant.native._native import ArpaReader, KneserNey, LanguageModel, TemporaryFileError, TextError
 
-__all__ = ["ArpaReader", "LanguageModel", "runs"]
+__all__ = ["ArpaReader", "KneserNey", "LanguageModel", "TemporaryFileError", "TextError", "runs"]
 
 
 def runs(

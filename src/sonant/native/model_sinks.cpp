@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <stdexcept>
 
 namespace sonant {
 
@@ -12,6 +13,16 @@ namespace {
 constexpr std::size_t piece_size = std::size_t{1} << 20;
 constexpr std::uint64_t million = 1'000'000;
 constexpr double ln_10 = 2.302585092994045684;
+
+// What the builder says of a model that is too large for its format is a clause.
+template <typename Work>
+void saying_why(Work&& work) {
+    try {
+        work();
+    } catch (const std::runtime_error& error) {
+        throw TextError(std::string("The model cannot be written, because ") + error.what() + "; prune more.");
+    }
+}
 
 }  // namespace
 
@@ -78,16 +89,19 @@ void ArpaWriter::hand_over() {
 void LmWriter::begin(const Words& words, const std::vector<std::uint64_t>& counts) {
     words_ = &words;
     builder_.emplace(static_cast<int>(counts.size()));
-    builder_->reserve(std::accumulate(counts.begin() + 1, counts.end(), std::uint64_t{0}));
+    saying_why([&] { builder_->reserve(std::accumulate(counts.begin() + 1, counts.end(), std::uint64_t{0})); });
     numbers_.resize(words.view().num_words);
 }
 
 void LmWriter::add(int order, const std::uint32_t* words, float log_prob, float log_backoff) {
-    if (order == 1)  // pruned words are left out, so the builder counts others
-        numbers_[words[0]] = builder_->words.add(words_->view().word(words[0]));
-    std::array<WordId, max_keys> ngram;
-    std::transform(words, words + order, ngram.begin(), [this](std::uint32_t word) { return numbers_[word]; });
-    builder_->add(ngram.data(), order, static_cast<float>(log_prob * ln_10), static_cast<float>(log_backoff * ln_10));
+    saying_why([&] {
+        if (order == 1)  // pruned words are left out, so the builder counts others
+            numbers_[words[0]] = builder_->words.add(words_->view().word(words[0]));
+        std::array<WordId, max_keys> ngram;
+        std::transform(words, words + order, ngram.begin(), [this](std::uint32_t word) { return numbers_[word]; });
+        builder_->add(ngram.data(), order, static_cast<float>(log_prob * ln_10),
+                      static_cast<float>(log_backoff * ln_10));
+    });
 }
 
 void LmWriter::end() {
