@@ -52,7 +52,7 @@ def row(pretrain: PretrainConfig, num_samples: int = 16000) -> tuple[Tensor, Ten
     """A clip, its mask, our negatives, and the same negatives as transformers counts them: among all frames."""
     generator = torch.Generator().manual_seed(0)
     mask = sample_spans(torch.tensor([TINY.num_frames(num_samples)]), SpanSpec(), generator)
-    negatives = sample_negatives(mask, pretrain.num_negatives, generator)
+    negatives = sample_negatives(mask, pretrain.num_negatives, generator)[:, : int(mask.sum())]
     places = mask[0].nonzero()[:, 0]
     expected = torch.zeros(1, mask.shape[1], pretrain.num_negatives, dtype=torch.long)
     expected[0, places] = places[negatives[0]]

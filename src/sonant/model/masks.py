@@ -16,6 +16,9 @@ from torch import Tensor
 from sonant.errors import OptionError
 from sonant.model.convolutions import frame_mask
 
+WIDTHS = 32
+"""The number of a batch's masked frames that models compute with is a multiple of this."""
+
 
 @dataclass(frozen=True)
 class SpanSpec:
@@ -68,10 +71,10 @@ def sample_negatives(mask: Tensor, num_negatives: int, generator: torch.Generato
 
     Frames are counted among the row's masked ones: entry (b, i, k) = j means that the j-th masked frame of row b is a
     negative of the i-th. Uniform, with repetition. A row with one masked frame has no negatives; `masked_frames`
-    leaves it out.
+    leaves it out. M is rounded up, for oneDNN prepares a primitive for each.
     """
     numbers = mask.cpu().sum(1)
-    width = int(numbers.max())
+    width = min(-(-int(numbers.max()) // WIDTHS) * WIDTHS, mask.shape[1])
     others = (numbers - 1).clamp(min=1)[:, None, None]
     drawn = torch.randint(2**40, (len(mask), width, num_negatives), generator=generator) % others
     return (drawn + (drawn >= torch.arange(width)[:, None])) % numbers.clamp(min=1)[:, None, None]
