@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
+from io import BufferedIOBase, BufferedReader
 from os import PathLike
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from sonant.errors import OutputError, SonantError
 
@@ -86,17 +87,12 @@ def cache_folder() -> Path:
         return Path(os.devnull) / "sonant"  # where nothing can be kept
 
 
-def unpacked(file: BinaryIO) -> IO[bytes]:
+def unpacked(file: BufferedReader) -> BufferedIOBase:
     """The bytes of a file that has just been opened, unpacked where gzip, bzip2 or xz has packed it.
 
     Reading what is packed may raise `OSError`, `EOFError`, `zlib.error` and `lzma.LZMAError`.
     """
-    peek: Callable[[int], bytes] | None = getattr(file, "peek", None)
-    if peek:
-        start = peek(6)  # a pipe does not go back
-    else:
-        start = file.read(6)
-        file.seek(0)
+    start = file.peek(6)  # a pipe does not go back
     if start.startswith(b"\x1f\x8b"):
         import gzip
 

@@ -13,19 +13,27 @@ Model = dict[Ngram, tuple[float, float | None]]
 MARKS = ("<unk>", "<s>", "</s>")
 
 
-def random_model(seed: int, order: int, num_words: int = 8, size: int = 60, marks: Ngram = MARKS) -> Model:
-    """Unigrams of all words and any longer n-grams: some lack their contexts, some their suffixes."""
+def random_model(
+    seed: int, order: int, num_words: int = 8, size: int = 60, marks: Ngram = MARKS, contexts: bool = False
+) -> Model:
+    """Unigrams of all words and any longer n-grams: some lack their contexts, some their suffixes.
+
+    With `contexts`, none lacks its context and no back-off weight is above one, which is what KenLM takes.
+    """
     rng = random.Random(seed)
     words = [*marks, *(f"wörd{i}" for i in range(num_words))]
 
     def weights(length: int) -> tuple[float, float | None]:
-        backoff = rng.choice([None, 0.0, round(-2 * rng.random(), 4), round(rng.random() / 3, 4)])
+        above = 0.0 if contexts else round(rng.random() / 3, 4)
+        backoff = rng.choice([None, 0.0, round(-2 * rng.random(), 4), above])
         return round(-0.01 - 4 * rng.random(), 5), None if length == order else backoff
 
     model: Model = {(word,): weights(1) for word in words}
     for length in range(2, order + 1):
         for _ in range(size):
-            model[tuple(rng.choices(words, k=length))] = weights(length)
+            ngram = tuple(rng.choices(words, k=length))
+            for n in range(2 if contexts else length, length + 1):
+                model.setdefault(ngram[:n], weights(n))
     return model
 
 

@@ -70,7 +70,7 @@ def convert(
     with reporting(debug):
         from sonant.decode.lm import convert_lm
 
-        with megabytes_bar(str(model)) as bar:
+        with millions_bar(str(model)) as bar:
             converted = convert_lm(model, output, bar)
         print(f"{described(converted.counts)} in {output}")
 
@@ -93,7 +93,7 @@ def query(
     with reporting(debug):
         from sonant.decode.lm import Perplexity, open_lm
 
-        with megabytes_bar(str(model)) as bar:
+        with millions_bar(str(model)) as bar:
             opened = open_lm(model, bar)
         whole = Perplexity()
         for line in lines_of(text):
@@ -110,9 +110,9 @@ def query(
 
 
 @contextmanager
-def megabytes_bar(name: str) -> Generator[Callable[[float, float | None], None]]:
-    """A bar that is told bytes and shows megabytes."""
-    bar = ProgressBar(name, "MB")
+def millions_bar(name: str) -> Generator[Callable[[float, float | None], None]]:
+    """A bar that is told bytes, or steps, and shows millions of them."""
+    bar = ProgressBar(name, "M")
     try:
         yield lambda done, total: bar(done / 1e6, total and total / 1e6)
     finally:
@@ -143,10 +143,13 @@ def lines_of(path: Path | None) -> Iterator[str]:
     if path is None:
         yield from (line.decode(errors="replace").strip() for line in sys.stdin.buffer)
         return
+    import lzma
+    import zlib
+
     try:
         with path.open("rb") as file:
             yield from (line.decode(errors="replace").strip() for line in unpacked(file))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path} cannot be read ({reason}); name a text of one sentence a line.") from error
 

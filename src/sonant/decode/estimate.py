@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from sonant import native
 from sonant.errors import DataError, OptionError, OutputError
@@ -185,7 +185,7 @@ def _size(source: Path | io.BufferedReader) -> int | None:
 
 
 @contextmanager
-def _opened(source: Path | io.BufferedReader) -> Generator[tuple[str, io.BufferedReader, IO[bytes]]]:
+def _opened(source: Path | io.BufferedReader) -> Generator[tuple[str, io.BufferedReader, io.BufferedIOBase]]:
     """A text's name, the file as it is stored, and what reads it decompressed."""
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the text"))
     try:

@@ -11,14 +11,15 @@ import shutil
 import tempfile
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from io import BufferedReader
 from math import exp
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from sonant import native
 from sonant.errors import LanguageModelError
@@ -30,7 +31,7 @@ FORMAT = 1
 """Counts up when conversions that are kept can no longer be used."""
 
 Progress = Callable[[float, float | None], None]
-"""Is told how many bytes of how many are read."""
+"""Is told how many bytes (for KenLM binaries: steps) of how many are done."""
 
 
 class Scored(NamedTuple):
@@ -178,12 +179,16 @@ def convert_lm(
         if start.startswith(OWN_MAGIC):
             raise LanguageModelError(f"{path} is one of sonant's own language models already; use it as it is.")
         file.seek(0)
-        _convert_arpa(path, file, output, progress)
+        if start == KENLM_MAGIC:
+            with open_output(output) as out, _telling(path, RuntimeError):
+                native.convert_kenlm(os.fsencode(path), out.write, progress)
+        else:
+            _convert_arpa(path, file, output, progress)
     return LanguageModel(output)
 
 
 def _convert_arpa(
-    path: str | PathLike[str], file: BinaryIO, output: str | PathLike[str], progress: Progress | None
+    path: str | PathLike[str], file: BufferedReader, output: str | PathLike[str], progress: Progress | None
 ) -> None:
     size = os.fstat(file.fileno()).st_size
     reader = native.ArpaReader()
@@ -198,7 +203,7 @@ def _convert_arpa(
 
 
 @contextmanager
-def _reading(path: str | PathLike[str]) -> Iterator[BinaryIO]:
+def _reading(path: str | PathLike[str]) -> Generator[BufferedReader]:
     try:
         file = Path(path).open("rb")  # noqa: SIM115  # only opening is judged here
     except FileNotFoundError:
@@ -211,7 +216,7 @@ def _reading(path: str | PathLike[str]) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _telling(path: str | PathLike[str], *faults: type[Exception]) -> Iterator[None]:
+def _telling(path: str | PathLike[str], *faults: type[Exception]) -> Generator[None]:
     """Makes one sentence of what the native readers and the unpackers have to say of a file."""
     try:
         yield

@@ -2,8 +2,9 @@
 
 Its sources lie beside this file, one header a part; `module.cpp` and `bind_*.cpp` bind them. Arrays that come in are
 C-contiguous float32, checked and never converted: a `TypeError` names what came. Shapes: T frames, V tokens, R runs.
-Words and paths are bytes. `LanguageModel` (lm.h) and `ArpaReader` (arpa.h) are what `sonant.decode.lm` stands on; what
-a file gets wrong they call a `RuntimeError`. `KneserNey` (kneser_ney.h) does the work of `sonant.decode.estimate`.
+Words and paths are bytes. `LanguageModel` (lm.h), `ArpaReader` (arpa.h) and `convert_kenlm` (kenlm.h) are what
+`sonant.decode.lm` stands on; what a file gets wrong they call a `RuntimeError`. `KneserNey` (kneser_ney.h) does the
+work of `sonant.decode.estimate`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonant.native import _native
-from sonant.native._native import ArpaReader, KneserNey, LanguageModel, TemporaryFileError, TextError
+from sonant.native._native import (
+    ArpaReader,
+    KneserNey,
+    LanguageModel,
+    TemporaryFileError,
+    TextError,
+    convert_kenlm,
+)
 
-__all__ = ["ArpaReader", "KneserNey", "LanguageModel", "TemporaryFileError", "TextError", "runs"]
+__all__ = ["ArpaReader", "KneserNey", "LanguageModel", "TemporaryFileError", "TextError", "convert_kenlm", "runs"]
 
 
 def runs(

@@ -7,6 +7,8 @@
 #include <limits>
 #include <stdexcept>
 
+#include "utf8.h"
+
 namespace sonant {
 
 namespace {
@@ -93,28 +95,6 @@ bool parse_count(std::string_view text, std::uint64_t& value) {
         value = value * 10 + static_cast<std::uint64_t>(letter - '0');
     }
     return !text.empty();
-}
-
-// Unicode's own table of well-formed byte sequences.
-bool is_utf8(std::string_view text) {
-    for (std::size_t i = 0; i < text.size();) {
-        const auto at = [&text](std::size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
-        const unsigned lead = at(i), second = at(i + 1);
-        std::size_t more = 0;
-        if (lead >= 0xc2 && lead <= 0xdf)
-            more = 1;
-        else if (lead >= 0xe0 && lead <= 0xef && second >= (lead == 0xe0 ? 0xa0u : 0x80u) && second <= (lead == 0xed ? 0x9fu : 0xbfu))
-            more = 2;
-        else if (lead >= 0xf0 && lead <= 0xf4 && second >= (lead == 0xf0 ? 0x90u : 0x80u) && second <= (lead == 0xf4 ? 0x8fu : 0xbfu))
-            more = 3;
-        else if (lead >= 0x80)
-            return false;
-        for (std::size_t k = 1; k <= more; ++k)
-            if ((at(i + k) & 0xc0) != 0x80)
-                return false;
-        i += more + 1;
-    }
-    return true;
 }
 
 // What stands in a file, for a message: short, and with escapes for what is no text.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "arpa.h"
+#include "kenlm.h"
 #include "lm.h"
 
 namespace nb = nanobind;
@@ -70,6 +71,21 @@ std::tuple<std::vector<float>, std::vector<bool>> score(const LanguageModel& mod
     return result;
 }
 
+// A KenLM binary as one of ours. `progress` is told how many steps of how many are done; Ctrl-C ends the work.
+void convert_kenlm(const nb::bytes& path, const nb::callable& write, const nb::object& progress) {
+    const std::string name(view(path));
+    nb::gil_scoped_release release;
+    const sonant::MappedFile file(name);
+    const auto tell = [&progress](std::uint64_t done, std::uint64_t total) {
+        nb::gil_scoped_acquire acquire;
+        if (PyErr_CheckSignals() != 0)
+            throw nb::python_error();
+        if (!progress.is_none())
+            progress(done, total);
+    };
+    sonant::read_kenlm(file, tell)->write(writer(write));
+}
+
 }  // namespace
 
 void bind_lm(nb::module_& module) {
@@ -89,6 +105,8 @@ void bind_lm(nb::module_& module) {
         .def("end", &LanguageModel::end, nb::arg("state"))
         .def("unigram", &LanguageModel::unigram, nb::arg("word"))
         .def("score", &score, nb::arg("words"), nb::arg("begin") = true, nb::arg("end") = true);
+
+    module.def("convert_kenlm", &convert_kenlm, nb::arg("path"), nb::arg("write"), nb::arg("progress").none() = nb::none());
 
     nb::class_<sonant::ArpaReader>(module, "ArpaReader")
         .def(nb::init<>())
