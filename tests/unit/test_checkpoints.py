@@ -13,6 +13,7 @@ from sonant.checkpoints import open_checkpoint
 from sonant.checkpoints.huggingface import save_checkpoint
 from sonant.errors import CheckpointError
 from unit.folders import CONFIG, PLAIN, VOCABULARY, head, write
+from unit.programs import archive
 
 
 @pytest.mark.parametrize(
@@ -81,13 +82,16 @@ def test_a_model_without_a_head_has_no_vocabulary(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("missing", "A model must be a folder or a name of Hugging Face's hub, .* there is no folder missing"),
+        ("missing", "A model must be a folder, a file or a name of Hugging Face's hub, .* there is no folder missing"),
         ("./missing/model", r"there is no folder \./missing/model"),
         (Path("missing/model"), "there is no folder missing/model"),
         ("a" * 300, r"cannot be read \(.*too long.*\); check its spelling and its rights"),
         ("~nobody-of-this-name/model", "there is no folder ~nobody-of-this-name/model"),
         ("empty", "must hold a model in Hugging Face's layout, but has no config.json"),
-        ("file.pt", r"but file\.pt is a file; name the folder"),
+        ("file.pt", r"file\.pt must hold weights, but is empty"),
+        ("odd.pt", r"in one file must be torchaudio's or fairseq's, but odd\.pt is neither; name the folder"),
+        ("weightless/config.json", r"config\.json must be of torch\.save, but is of another kind"),
+        ("weights.safetensors", r"but weights\.safetensors is neither; name the folder that holds it"),
         ("weightless", r"must hold weights as model\.safetensors or pytorch_model\.bin, but has neither"),
         ("foreign", "must name one of the families .* but says 'whisper'"),
     ],
@@ -98,6 +102,8 @@ def test_what_is_no_model_is_refused(
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("file.pt").write_bytes(b"")
+    Path("weights.safetensors").write_bytes(b"")
+    archive(Path("odd.pt"), b"\x80\x02}.")
     (write(Path("weightless")) / "model.safetensors").unlink()
     write(Path("foreign"), config={"model_type": "whisper"})
     with pytest.raises(CheckpointError, match=sentence):

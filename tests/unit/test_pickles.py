@@ -111,6 +111,40 @@ def test_attributes_of_a_state_dict_are_dropped(tmp_path: Path) -> None:
     assert read_torch_file(archive(tmp_path / "a.bin", program)) == {"a": 1}
 
 
+def test_objects_of_known_classes_are_kept_as_attributes_alone(tmp_path: Path) -> None:
+    """As fairseq writes settings: a Namespace, an enumeration's member, a defaultdict, a type that is only named."""
+    program = (
+        b"\x80\x02}(" + text("args") + b"cargparse\nNamespace\n)\x81}(" + text("__class__") + b"K\x01"
+        + text("arch") + text("ctc") + b"K\x07K\x08ub"
+        + text("enum") + b"cfairseq.dataclass.constants\nChoice\n" + text("a") + b"\x85R"
+        + text("cache") + b"ccollections\ndefaultdict\nc__builtin__\ndict\n\x85R" + text("k") + b"K\x02s"
+        + text("kind") + b"ctyping\nAny\n"
+        + text("optional") + b"c_operator\ngetitem\nctyping\nOptional\nc__builtin__\nint\n\x86Ru."
+    )  # fmt: skip
+    value = read_torch_file(archive(tmp_path / "a.bin", program))
+    assert isinstance(value, dict)
+    assert type(value["args"]) is pickles.Inert
+    assert value["args"].attributes == {"__class__": 1, "arch": "ctc"}
+    assert (value["enum"].name, value["enum"].args) == ("fairseq.dataclass.constants.Choice", ("a",))
+    assert value["cache"] == {"k": 2}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02c__builtin__\nobject\n)R.",
+        b"\x80\x02c_operator\ngetitem\n}K\x01\x86R.",
+        b"\x80\x02ccollections\ndefaultdict\n" + text("dict") + b"\x85R.",
+        b"\x80\x02cargparse\nArgumentParser\n)R.",
+        b"\x80\x02cfairseq_evil\nsystem\n)R.",
+        b"\x80\x02}cargparse\nNamespace\n)RNs.",
+    ],
+)
+def test_what_only_resembles_them_is_refused(program: bytes, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        read_torch_file(archive(tmp_path / "a.bin", program))
+
+
 @pytest.mark.parametrize(
     "program",
     [

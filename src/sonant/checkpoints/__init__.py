@@ -86,9 +86,10 @@ def open_checkpoint(
 ) -> Checkpoint:
     """The model in a folder of Hugging Face's layout, on its hub (`facebook/wav2vec2-base-960h`), or built in (None).
 
-    The short names of `sonant.models()` (`base-960h`) stand for models of the hub. A model of the hub is downloaded
-    once, at `revision` if given, and found in the cache from then on; `progress` shows a bar on stderr. Raises
-    `CheckpointError` where there is no such model or it cannot be read.
+    It may also be a file of torchaudio (`.pth`) or fairseq (`.pt`), which is known by what it holds. The short names of
+    `sonant.models()` (`base-960h`) stand for models of the hub. A model of the hub is downloaded once, at `revision` if
+    given, and found in the cache from then on; `progress` shows a bar on stderr. Raises `CheckpointError` where there
+    is no such model or it cannot be read.
     """
     from sonant.checkpoints import catalogue, hub, huggingface
 
@@ -104,18 +105,37 @@ def open_checkpoint(
     except OSError as error:  # no right to look, a name too long
         raise CheckpointError(f"{source} cannot be read ({error}); check its spelling and its rights.") from error
     if is_file:
-        raise CheckpointError(
-            f"A model must be a folder in Hugging Face's layout or a name of its hub, but {source} is a file; "
-            "name the folder that holds it with its config.json."
-        )
+        return open_file(path, str(source))
     name = catalogue.published_name(str(source)) or str(source)
     if not hub.is_name(name) or not isinstance(source, str):
         raise CheckpointError(
-            "A model must be a folder or a name of Hugging Face's hub, such as facebook/wav2vec2-base-960h, "
+            "A model must be a folder, a file or a name of Hugging Face's hub, such as facebook/wav2vec2-base-960h, "
             f"but there is no folder {source}; check its spelling, or take one of the published models, such as "
             f"{', '.join(catalogue.nearest_names(str(source)))}."
         )
     return huggingface.open_folder(hub.fetch(name, revision, progress), name)
+
+
+def open_file(path: Path, name: str) -> Checkpoint:
+    """The model in a single file: torchaudio's or fairseq's, whatever its name ends in.
+
+    Raises `CheckpointError` for a file of another kind, or one that is damaged.
+    """
+    from sonant.checkpoints import fairseq, torchaudio
+    from sonant.checkpoints.torch_files import read_torch_file
+
+    if path.suffix != ".safetensors":
+        values = read_torch_file(path)
+        for library in (torchaudio, fairseq):
+            if library.recognises(values):
+                try:
+                    return library.open_file(path, name, values)
+                except ValueError as error:  # a tensor's part that is not there
+                    raise CheckpointError(f"{name} must hold a whole model, but {error}; fetch it again.") from error
+    raise CheckpointError(
+        f"A model in one file must be torchaudio's or fairseq's, but {name} is neither; "
+        "name the folder that holds it with its config.json."
+    )
 
 
 def builtin_folder() -> Path:

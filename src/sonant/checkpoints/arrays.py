@@ -10,7 +10,7 @@ import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,15 @@ class Storage:
         return end
 
 
+class Readable(Protocol):
+    """A tensor that is read when it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def read(self) -> NDArray[Any]: ...
+
+
 @dataclass(frozen=True)
 class StoredArray:
     """A tensor in a file: a view of a storage."""
@@ -112,6 +121,29 @@ class StoredArray:
             array = np.ndarray(self.shape, dtype, storage.data, start, strides)
         return widen(array) if storage.dtype == "bfloat16" else array
 
+    def part(self, start: int, stop: int) -> StoredArray:
+        """Some of the rows, as a view; `ValueError` for rows that it does not have."""
+        if not self.shape or not 0 <= start <= stop <= self.shape[0]:
+            raise ValueError("a tensor has fewer rows than are wanted")
+        shape = (stop - start, *self.shape[1:])
+        return StoredArray(self.storage, self.offset + start * self.strides[0], shape, self.strides)
+
+
+@dataclass(frozen=True)
+class ChosenRows:
+    """A tensor of some of another's rows."""
+
+    whole: StoredArray
+    rows: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.rows), *self.whole.shape[1:]
+
+    def read(self) -> NDArray[Any]:
+        """The rows, copied."""
+        return self.whole.read()[list(self.rows)]
+
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The strides, in numbers, of an array in row-major order; `ValueError` for one of too many dimensions."""
@@ -134,7 +166,7 @@ def narrow(array: FloatArray) -> NDArray[np.uint16]:
 class Tensors(Mapping[str, FloatArray]):
     """Names to float32 arrays, read from their files at each access; keep what you use twice."""
 
-    def __init__(self, arrays: Mapping[str, StoredArray]) -> None:
+    def __init__(self, arrays: Mapping[str, Readable]) -> None:
         self.arrays = arrays
 
     def __getitem__(self, name: str) -> FloatArray:

@@ -59,7 +59,7 @@ def open_folder(folder: Path, name: str) -> Checkpoint:
     values = read_json(folder / "config.json")
     config = EncoderConfig.from_dict(values)
     stored = _stored_arrays(folder)
-    arrays = {new: stored[old] for old, new in _standard_names(stored, config.prefix).items()}
+    arrays = {new: stored[old] for old, new in standard_names(stored, config.prefix).items()}
     head = arrays.get("lm_head.weight")
     vocabulary, language = None, None
     if head is not None:
@@ -91,8 +91,13 @@ def _stored_arrays(folder: Path) -> dict[str, StoredArray]:
         )
     arrays: dict[str, StoredArray] = {}
     for path in [found] if found.suffix != ".json" else shards(found):
-        arrays |= _safetensors_arrays(path) if path.suffix == ".safetensors" else _torch_arrays(path)
+        arrays |= read_arrays(path)
     return arrays
+
+
+def read_arrays(path: Path) -> dict[str, StoredArray]:
+    """Every tensor of one weight file under the name it has there; its suffix tells the format."""
+    return _safetensors_arrays(path) if path.suffix == ".safetensors" else _torch_arrays(path)
 
 
 def shards(index: Path) -> list[Path]:
@@ -138,19 +143,18 @@ def _safetensors_arrays(path: Path) -> dict[str, StoredArray]:
 
 def _torch_arrays(path: Path) -> dict[str, StoredArray]:
     """The tensors of a state dict that PyTorch saved."""
-    from sonant.checkpoints.torch_files import read_torch_file
+    from sonant.checkpoints.torch_files import named_arrays, read_torch_file
 
     values = read_torch_file(path)
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} must hold names and tensors, but holds something else; fetch it again.")
-    named = cast("dict[object, object]", values).items()
-    arrays = {name: array for name, array in named if isinstance(name, str) and isinstance(array, StoredArray)}
+    arrays = named_arrays(cast("object", values))
     if not arrays:
         raise CheckpointError(f"{path} must hold names and tensors, but holds no tensor by name; fetch it again.")
     return arrays
 
 
-def _standard_names(names: Iterable[str], prefix: str) -> dict[str, str]:
+def standard_names(names: Iterable[str], prefix: str) -> dict[str, str]:
     """From the names in a file to those of transformers' `...ForCTC`."""
     bare = not any(name.startswith(prefix + ".") for name in names)
     standard: dict[str, str] = {}

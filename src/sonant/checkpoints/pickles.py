@@ -2,6 +2,7 @@
 
 A pickle is a program. Here it is interpreted: a `PickleReader` knows the instructions that build numbers, texts and
 containers, and may call nothing but this module's own table `_CALLS`: tensors, sizes, ordered dictionaries, sets.
+Objects of the classes in `_INERT`, in which fairseq keeps its settings, become `Inert`: attributes without behaviour.
 Whatever else a file names is refused by that name.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 from sonant.checkpoints.arrays import DTYPES, Storage, StoredArray
@@ -31,6 +32,16 @@ class _Global:
     """The name of something in a Python module: a name, never the thing."""
 
     name: str
+
+
+@dataclass(eq=False)
+class Inert:
+    """An object whose class is only known by name: what it was made of, and none of what it could do."""
+
+    name: str
+    """Of its class."""
+    args: tuple[Any, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class PickleReader:
@@ -120,7 +131,7 @@ class PickleReader:
         cast("dict[Any, Any]", target).update(zip(map(checked_key, items[::2]), items[1::2], strict=True))
 
     def name(self, name: str) -> None:
-        if name not in _CALLS and name not in _STORAGES and name not in _DTYPES:
+        if name not in _CALLS and name not in _STORAGES and name not in _NAMES and not name.startswith(_INERT):
             raise RefusedError(name)
         self.stack.append(_Global(name))
 
@@ -141,16 +152,26 @@ class PickleReader:
 
     def call(self, _: object) -> None:
         args, function = self.stack.pop(), self.stack.pop()
-        if type(function) is not _Global or function.name not in _CALLS or type(args) is not tuple:
+        if type(function) is not _Global or type(args) is not tuple:
             raise RefusedError("a call of what is no known function")
         args = cast("tuple[Any, ...]", args)
         self.spend(len(args) + sum(len(arg) for arg in args if type(arg) in (list, tuple, str)))
-        self.stack.append(_CALLS[function.name](*args))
+        if function.name in _CALLS:
+            self.stack.append(_CALLS[function.name](*args))
+        elif function.name.startswith(_INERT):
+            self.stack.append(Inert(function.name, args))
+        else:
+            raise RefusedError(f"a call of {function.name}")
 
     def build(self, _: object) -> None:
-        """Set an object's attributes: a state dict has some (`_metadata`), and they are dropped; nothing else may."""
-        self.stack.pop()
-        if type(self.stack[-1]) is not dict:
+        """Note an inert object's attributes; drop those of a state dict (`_metadata`); nothing else may have any."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if type(target) is Inert:
+            if type(state) is dict:
+                attributes = cast("dict[Any, Any]", state)
+                self.spend(len(attributes))
+                target.attributes.update({key: value for key, value in attributes.items() if type(key) is str})
+        elif type(target) is not dict:
             raise RefusedError("attributes of what is no dictionary")
 
     def persistent(self, _: object) -> None:
@@ -208,6 +229,19 @@ def _size(items: Any = ()) -> tuple[Any, ...]:
     return tuple(items)
 
 
+def _default_dictionary(factory: Any = None, *_: Any) -> dict[Any, Any]:
+    if factory is not None and type(factory) is not _Global:
+        raise DamagedError("a dictionary's factory is no class")
+    return {}
+
+
+def _subscript(whole: Any, _: Any) -> Inert:
+    """A type such as `typing.Optional[str]`."""
+    if type(whole) is not _Global or not whole.name.startswith("typing."):
+        raise RefusedError("an item of what is no type")
+    return Inert(whole.name)
+
+
 def _bytes(text: Any, encoding: Any) -> bytes:
     if type(text) is not str or encoding != "latin1":
         raise DamagedError("bytes are not made of a text")
@@ -228,6 +262,9 @@ _CALLS: Mapping[str, Callable[..., Any]] = {
     "torch.Size": _size,
     "torch.device": _device,
     "collections.OrderedDict": _dictionary,
+    "collections.defaultdict": _default_dictionary,
+    "operator.getitem": _subscript,
+    "_operator.getitem": _subscript,
     "builtins.set": _set,
     "__builtin__.set": _set,  # as Python 2 and pickle protocol 2 write it
     "_codecs.encode": _bytes,  # as protocol 2 writes bytes
@@ -247,7 +284,12 @@ _KINDS = {
     "ComplexDouble": "complex128",
 }
 _STORAGES = {f"torch.{kind}Storage": dtype for kind, dtype in _KINDS.items()}
-_DTYPES = {f"torch.{name}" for name in DTYPES}
+_TYPES = ("dict", "list", "tuple", "str", "int", "float", "bool", "bytes", "object")
+_NAMES = {f"torch.{name}" for name in DTYPES} | {f"{home}.{t}" for home in ("builtins", "__builtin__") for t in _TYPES}
+"""What may be named, but not called."""
+_INERT = ("argparse.Namespace", "omegaconf.", "fairseq.", "typing.", "numpy.dtype", "numpy.core.multiarray.scalar",
+          "numpy._core.multiarray.scalar")  # fmt: skip
+"""How the names of classes begin whose objects are kept as attributes only; of numpy, scores that fairseq noted."""
 
 _OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
 _PLAIN = frozenset({

@@ -12,7 +12,7 @@ from mmap import mmap
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from sonant.checkpoints.arrays import Storage, map_file
+from sonant.checkpoints.arrays import Storage, StoredArray, map_file
 from sonant.checkpoints.pickles import PickleReader, RefusedError, checked_key
 from sonant.errors import CheckpointError
 
@@ -42,6 +42,14 @@ def read_torch_file(path: Path) -> object:
         reason = _shown(error)
         raise CheckpointError(f"{path} must be of torch.save, but is damaged ({reason}); fetch it again.") from error
     raise CheckpointError(f"{path} must be of torch.save, but is of another kind; get the model as safetensors.")
+
+
+def named_arrays(values: object) -> dict[str, StoredArray]:
+    """The tensors that a dictionary of a file holds by name; none where it is no dictionary."""
+    if not isinstance(values, dict):
+        return {}
+    named = cast("dict[object, object]", values).items()
+    return {name: array for name, array in named if isinstance(name, str) and isinstance(array, StoredArray)}
 
 
 def _shown(error: Exception) -> str:
