@@ -1,6 +1,7 @@
 """The values that stages hand to each other: frozen, numpy alone, units in every field's docstring.
 
-Nothing here computes; `Transcript.save` is the one door to the writers in `sonant.subtitles`.
+Nothing here computes; `Transcript.save` is the one door to the writers in `sonant.subtitles`, and `_repr_html_` to what
+notebooks show, in `sonant.plots`.
 """
 
 from __future__ import annotations
@@ -94,6 +95,12 @@ class Emissions:
     def duration(self) -> float:
         """Seconds that the frames cover."""
         return len(self) * self.frame_seconds
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a picture of the first minute."""
+        from sonant.plots.notebook import emissions_html
+
+        return emissions_html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,3 +200,9 @@ class Transcript:
         from sonant import subtitles
 
         subtitles.save(self, path)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the audio, if it is a small file, and the words, coloured where in doubt."""
+        from sonant.plots.notebook import transcript_html
+
+        return transcript_html(self)

@@ -13,7 +13,7 @@ from sonant import __version__
 VERBS = {
     "transcribe": "Audio or video files to text.",
     "features": "States of a model's layers, or speech units, to files.",
-    "plot": "The curves of trainings as a picture.",
+    "plot": "A recording as a model hears it, or the curves of trainings, as a picture.",
     "data": "Corpora to manifests: prepare, check, count, split, shard and label them.",
     "evaluate": "How well a model transcribes, alone or against another.",
     "lm": "N-gram language models: build, convert and question them.",

@@ -1,8 +1,9 @@
-"""`sonant plot`: the curves of trainings as one picture."""
+"""`sonant plot`: a recording as a model hears it, or the curves of trainings, as one picture."""
 
 from __future__ import annotations
 
 import json
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -21,24 +22,88 @@ class Axis(StrEnum):
     minutes = "minutes"
 
 
+class Theme(StrEnum):
+    """The ground of a picture of speech."""
+
+    light = "light"
+    dark = "dark"
+
+
 def run(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of `sonant train`, drawn over each other.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="A recording (- reads standard input), or folders of `sonant train`.")
+    ],
     output: Annotated[
         Path | None,
-        typer.Option(help="FILE.png, .svg or .pdf; RUN/curves.png where not given, curves.png here for several."),
+        typer.Option(help="FILE.png, .svg or .pdf; where not given talk.png here, or curves.png in the run's folder."),
     ] = None,
-    by: Annotated[Axis, typer.Option(help="Over steps, hours of audio heard, or minutes of training.")] = Axis.step,
+    features: Annotated[str | None, typer.Option(help="Recording: layers to show, such as 4,8, or all.")] = None,
+    start: Annotated[float, typer.Option(help="Recording: seconds where the picture begins.", min=0)] = 0.0,
+    end: Annotated[float | None, typer.Option(help="Recording: seconds where it ends.", min=0)] = None,
+    theme: Annotated[Theme, typer.Option(help="Recording: the ground.")] = Theme.light,
+    model: Annotated[
+        str | None, typer.Option(help="Recording: a folder or a Hugging Face name; the built-in model where not given.")
+    ] = None,
+    by: Annotated[Axis, typer.Option(help="Runs: over steps, hours of audio, or minutes of training.")] = Axis.step,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Draw losses, scores, rates and speed of trainings, finished or still going, and print the picture's name."""
-    with reporting(debug):
-        from sonant.plots import save_figure, training_figure
+    """Draw a recording and what a model hears in it, or the curves of trainings, and print the picture's name.
 
-        picture = output or (runs[0] / "curves.png" if len(runs) == 1 else Path("curves.png"))
-        told = [read_metrics(folder) for folder in runs]
-        save_figure(training_figure(dict(zip(run_names(runs), told, strict=True)), by.value), picture)
+    Of a recording: its wave and spectrogram, the layers asked for, what is probable in each frame, and over it the
+    letters and words. Of trainings, finished or still going: losses, scores, rates and speed, drawn over each other.
+    """
+    with reporting(debug):
+        from sonant.plots import check_format, save_figure, training_figure
+
+        if any(is_recording(source) for source in sources):
+            if len(sources) > 1:
+                raise OptionError(f"A picture shows one recording, but {len(sources)} inputs came; draw each alone.")
+            picture = output or Path("stdin.png" if sources[0] == "-" else Path(sources[0]).stem + ".png")
+            check_format(picture)
+            save_figure(draw_recording(sources[0], features, start, end, theme, model), picture)
+        else:
+            runs = [Path(source) for source in sources]
+            picture = output or (runs[0] / "curves.png" if len(runs) == 1 else Path("curves.png"))
+            told = [read_metrics(folder) for folder in runs]
+            save_figure(training_figure(dict(zip(run_names(runs), told, strict=True)), by.value), picture)
         print(picture)
     raise SystemExit(DONE)
+
+
+def is_recording(source: str) -> bool:
+    """Whether this is a file, there or not, rather than the folder of a training."""
+    return source == "-" or Path(source).is_file() or (bool(Path(source).suffix) and not Path(source).exists())
+
+
+def draw_recording(
+    source: str, features: str | None, start: float, end: float | None, theme: Theme, model: str | None
+) -> Any:
+    """The figure of a part of a recording, with emissions where the model has a CTC head."""
+    from sonant import audio
+    from sonant.features import layer_name, parse_layers
+    from sonant.plots import LONGEST, check_length, speech_figure
+    from sonant.recognizer import load
+
+    if end is not None and end <= start:
+        raise OptionError(f"--end must be later than --start, but {end:g} s is not later than {start:g} s; correct it.")
+    layers = parse_layers(features) if features else ()
+    asr = load(model, progress=sys.stderr.isatty())
+    rate = asr.checkpoint.sample_rate
+    wanted = LONGEST + 1 if end is None else end - start
+    samples = audio.read(source, rate, offset=start or None, duration=wanted)
+    check_length(len(samples) / rate)
+    states = asr.features(samples, rate, layers="all" if layers is None else layers) if features else []
+    numbers = range(len(states)) if layers is None else layers
+    emissions, words = None, ()
+    if asr.checkpoint.vocabulary is not None:
+        emissions = asr.emissions(samples, rate)
+        state = asr.decoder.start(asr.vocabulary)
+        state.feed(emissions)
+        words = state.finish()[0].words
+    named = {layer_name(number).replace("_", " "): layer for number, layer in zip(numbers, states, strict=True)}
+    name = "standard input" if source == "-" else Path(source).name
+    title = f"{name} · {asr.checkpoint.name}"
+    return speech_figure(samples, rate, emissions, words, named, start=start, title=title, theme=theme.value)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -1,24 +1,18 @@
-"""Pictures, drawn by matplotlib without a screen: the only module that imports it."""
+"""What there is to learn from, and how a training goes: the numbers of manifests and the curves of runs."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import product
-from os import PathLike
-from pathlib import Path, PurePath
 from textwrap import shorten
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 
-from sonant.errors import MissingExtraError, OptionError
-from sonant.files import open_output
+from sonant.plots.figures import COLOURS, library
 
-FORMATS = (".png", ".svg", ".pdf")
 MOST_LETTERS = 60
 """Bars that still can be read."""
 
@@ -38,7 +32,7 @@ class Counts(Protocol):
 
 def manifest_figure(stats: Counts) -> Any:
     """A matplotlib figure: lengths, letters a second, seconds of each speaker, and letters by how often they stand."""
-    figure = _module("matplotlib.figure").Figure(figsize=(10, 7), layout="constrained")
+    figure = library("matplotlib.figure").Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots(2, 2).ravel()
     minutes = sorted((seconds / 60 for seconds in stats.speakers.values()), reverse=True)
     letters = sorted(stats.letters.items(), key=lambda item: -item[1])[:MOST_LETTERS]
@@ -79,8 +73,6 @@ LOGARITHMIC = ("loss", "side losses", "gradient norm")
 LOG_RATIO = 20
 """These panels have a logarithmic scale once their greatest value is so many times the least, which is over 0."""
 AXES = {"step": "step", "hours": "hours of audio heard", "minutes": "minutes of training"}
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart by every kind of eye (Okabe and Ito)."""
 STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 MARKS = "x^osDv*P"
 FEW = 40
@@ -136,7 +128,7 @@ def training_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], by: str = "
     panels = _panels(curves)
     columns = 2 if len(panels) <= 4 else 3
     rows = max(-(-len(panels) // columns), 1)
-    figure = _module("matplotlib.figure").Figure(figsize=(4.6 * columns, 2.9 * rows + 0.6), layout="constrained")
+    figure = library("matplotlib.figure").Figure(figsize=(4.6 * columns, 2.9 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     most = max((x for c in curves.values() for xs, _ in c.series.values() for x in xs), default=1.0)
     kinds = list(dict.fromkeys(kind for c in curves.values() for kind in c.events))
@@ -196,7 +188,7 @@ def _draw_panel(axis: Any, title: str, names: Sequence[str], curves: Mapping[str
         axis.set_yscale("log")
     if len(names) > 1 or len(dict(PANELS).get(title, ())) > 1:
         grey: dict[str, str] = {} if alone else {"color": "0.3"}
-        lines = [_module("matplotlib.lines").Line2D([], [], **looks[0, n] | grey) for n in range(len(names))]
+        lines = [library("matplotlib.lines").Line2D([], [], **looks[0, n] | grey) for n in range(len(names))]
         axis.legend(lines, [name.replace("_", " ") for name in names], fontsize="small")
 
 
@@ -217,7 +209,7 @@ def _draw_events(axis: Any, kinds: Sequence[str], curves: Mapping[str, Curves]) 
 
 def _draw_legend(figure: Any, kinds: Sequence[str], curves: Mapping[str, Curves]) -> None:
     """The runs' names above the panels, what the marks mean below them."""
-    line, names = _module("matplotlib.lines").Line2D, list(curves)
+    line, names = library("matplotlib.lines").Line2D, list(curves)
     if len(names) == 1:
         figure.suptitle(names[0])
     else:
@@ -239,24 +231,3 @@ def running_mean(values: Sequence[float], width: int) -> list[float]:
     low, high = np.maximum(last - 2 * width - 1, 0), np.minimum(last, len(known))
     means = (sums[high] - sums[low]) / np.maximum(counts[high] - counts[low], 1)
     return np.where(counts[high] > counts[low], means, np.nan).tolist()
-
-
-def save_figure(figure: Any, path: str | PathLike[str]) -> None:
-    """Write a figure as `.png`, `.svg` or `.pdf`, whole or not at all; `OptionError` for another suffix."""
-    suffix = PurePath(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise OptionError(
-            f"A picture is written as {', '.join(FORMATS)}, but {Path(path).name} was asked for; rename it."
-        )
-    with open_output(path) as file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # no font has the letters of all scripts
-        figure.savefig(file, format=suffix[1:])
-
-
-def _module(name: str) -> Any:
-    try:
-        return cast("Any", import_module(name))
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "Pictures need matplotlib, which is not installed: pip install 'sonant[plots]'"
-        ) from error
