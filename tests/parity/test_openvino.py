@@ -12,6 +12,7 @@ from openvino import Core
 
 from parity.tiny import VARIANTS, checkpoint_of, random_model, random_waveform
 from sonant.engines.openvino import OpenVinoEngine
+from sonant.engines.torch import TorchEngine
 from sonant.model.heads import CtcModel
 from sonant.types import FloatArray
 
@@ -46,6 +47,32 @@ def test_every_variant_equals_torch(variant: str) -> None:
         assert len(states) == len(expected_states)
         for state, expected_state in zip(states, expected_states, strict=True):
             np.testing.assert_allclose(state, expected_state, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("variant", ["wav2vec2-base", "hubert-no-projection-norm", "wavlm-large"])
+def test_what_the_convolutions_give_equals_torch(variant: str) -> None:
+    checkpoint = checkpoint_of(random_model(VARIANTS[variant]))
+    reference = TorchEngine(checkpoint, "cpu", "fp32")
+    for num_samples in LENGTHS:
+        waveform = random_waveform(num_samples)
+        convolved = engine_of(variant, "fp32").convolved(waveform)
+        assert convolved.shape == (checkpoint.config.num_frames(num_samples), checkpoint.config.conv_dim[-1])
+        np.testing.assert_allclose(convolved, reference.convolved(waveform), rtol=0, atol=5e-5)
+    assert engine_of(variant, "fp32").convolved(waveform[:10]).shape == reference.convolved(waveform[:10]).shape
+
+
+@pytest.mark.parametrize("variant", ["wav2vec2-large", "wavlm-base"])
+def test_layers_are_the_same_however_deep_the_graph_is(variant: str) -> None:
+    engine = OpenVinoEngine(checkpoint_of(random_model(VARIANTS[variant])), "fp32", threads=1)
+    waveform = random_waveform(9000)
+    parts = [
+        engine.states(waveform, layers) for layers in ([0], [1], [3, 1], [1, 0])
+    ]  # each compiled anew, but the last
+    whole = engine_of(variant, "fp32").states(waveform)
+    for layers, states in zip(([0], [1], [3, 1], [1, 0]), parts, strict=True):
+        for layer, state in zip(layers, states, strict=True):
+            np.testing.assert_allclose(state, whole[layer], rtol=0, atol=1e-5)
+    assert engine.states(waveform, []) == []
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

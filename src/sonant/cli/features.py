@@ -57,8 +57,7 @@ def run(
     standard error, the others are still heard, and the exit code is 1.
     """
     with reporting(debug):
-        from sonant.engines import choose_layers
-        from sonant.features import UNITS, Quantizer, Spool, layer_name, open_writer, parse_layers
+        from sonant.features import Spool, open_writer, parse_layers
         from sonant.recognizer import load
 
         names = result_names(files)
@@ -68,11 +67,7 @@ def run(
         asr = load(
             model, engine=engine, device=device, precision=precision, threads=threads, progress=sys.stderr.isatty()
         )
-        wanted = choose_layers(asr.checkpoint, asked)
-        arrays = [layer_name(layer) for layer in wanted]
-        if units:
-            Quantizer(asr.checkpoint)
-            arrays.append(UNITS)
+        wanted, arrays = choose_arrays(asr, asked, units)
         failed = 0
         with open_writer(output, several=len(names) > 1, frame_seconds=asr.frame_seconds) as writer:
             for file, name in names.items():
@@ -90,6 +85,19 @@ def run(
                     say(str(error))
                     failed += 1
     raise SystemExit(FAILED if failed else DONE)
+
+
+def choose_arrays(asr: Recognizer, asked: Sequence[int] | None, units: bool) -> tuple[Sequence[int], list[str]]:
+    """The layers, and what their arrays and that of the units are called; an error where the model lacks any."""
+    from sonant.engines import choose_layers
+    from sonant.features import UNITS, Quantizer, layer_name
+
+    wanted = choose_layers(asr.checkpoint, asked)
+    arrays = [layer_name(layer) for layer in wanted]
+    if units:
+        Quantizer(asr.checkpoint)
+        arrays.append(UNITS)
+    return wanted, arrays
 
 
 def collect(asr: Recognizer, file: str, layers: Sequence[int], units: bool, spool: Spool) -> None:
