@@ -41,7 +41,8 @@ def run(
     dtype: Annotated[Dtype, typer.Option(help="Numbers of the states.")] = Dtype.float32,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out inputs that DIR has already.")] = False,
     model: Annotated[
-        str | None, typer.Option(help="A folder or a Hugging Face name; the built-in model where not given.")
+        str | None,
+        typer.Option(help="A folder, a Hugging Face name or a short one; the built-in model where not given."),
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",

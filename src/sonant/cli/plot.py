@@ -6,12 +6,18 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from sonant.cli.terminal import DONE, reporting
+from sonant.cli.terminal import DONE, ProgressBar, reporting
 from sonant.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sonant.recognizer import Recognizer
+    from sonant.types import Emissions, FloatArray, Word
 
 
 class Axis(StrEnum):
@@ -42,7 +48,10 @@ def run(
     end: Annotated[float | None, typer.Option(help="Recording: seconds where it ends.", min=0)] = None,
     theme: Annotated[Theme, typer.Option(help="Recording: the ground.")] = Theme.light,
     model: Annotated[
-        str | None, typer.Option(help="Recording: a folder or a Hugging Face name; the built-in model where not given.")
+        str | None,
+        typer.Option(
+            help="Recording: a folder, a Hugging Face name or a short one; the built-in model where not given."
+        ),
     ] = None,
     by: Annotated[Axis, typer.Option(help="Runs: over steps, hours of audio, or minutes of training.")] = Axis.step,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -80,30 +89,55 @@ def draw_recording(
 ) -> Any:
     """The figure of a part of a recording, with emissions where the model has a CTC head."""
     from sonant import audio
-    from sonant.features import layer_name, parse_layers
+    from sonant.engines import choose_layers
+    from sonant.features import parse_layers
     from sonant.plots import LONGEST, check_length, speech_figure
     from sonant.recognizer import load
 
     if end is not None and end <= start:
         raise OptionError(f"--end must be later than --start, but {end:g} s is not later than {start:g} s; correct it.")
-    layers = parse_layers(features) if features else ()
+    asked = parse_layers(features) if features else ()
     asr = load(model, progress=sys.stderr.isatty())
-    rate = asr.checkpoint.sample_rate
+    layers, rate = choose_layers(asr.checkpoint, asked), asr.checkpoint.sample_rate
     wanted = LONGEST + 1 if end is None else end - start
     samples = audio.read(source, rate, offset=start or None, duration=wanted)
     check_length(len(samples) / rate)
-    states = asr.features(samples, rate, layers="all" if layers is None else layers) if features else []
-    numbers = range(len(states)) if layers is None else layers
-    emissions, words = None, ()
-    if asr.checkpoint.vocabulary is not None:
-        emissions = asr.emissions(samples, rate)
+    emissions, states = hear(asr, samples, layers, source)
+    words: Sequence[Word] = ()
+    if emissions is not None:
         state = asr.decoder.start(asr.vocabulary)
         state.feed(emissions)
         words = state.finish()[0].words
-    named = {layer_name(number).replace("_", " "): layer for number, layer in zip(numbers, states, strict=True)}
+    named = {name.replace("_", " "): array for name, array in states.items()}
     name = "standard input" if source == "-" else Path(source).name
     title = f"{name} · {asr.checkpoint.name}"
     return speech_figure(samples, rate, emissions, words, named, start=start, title=title, theme=theme.value)
+
+
+def hear(
+    asr: Recognizer, samples: FloatArray, layers: Sequence[int], source: str
+) -> tuple[Emissions | None, dict[str, FloatArray]]:
+    """Emissions where the model has a CTC head, and the layers asked for by their names, with a progress bar."""
+    import numpy as np
+
+    from sonant import audio, windows
+
+    rate = asr.checkpoint.sample_rate
+    bar, seconds, emissions, states = ProgressBar(source), len(samples) / rate, None, dict[str, FloatArray]()
+    try:
+        if asr.checkpoint.vocabulary is not None:
+            pieces: list[Emissions] = []
+            with audio.open_audio(samples, rate, array_rate=rate) as stream:
+                for piece in asr.pieces(stream):
+                    pieces.append(piece)
+                    bar(piece.start + piece.duration, seconds)
+            emissions = windows.concatenate(pieces)
+        if layers:
+            parts = list(asr.feature_pieces(samples, rate, layers=layers, progress=bar))
+            states = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    finally:
+        bar.close()
+    return emissions, states
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
