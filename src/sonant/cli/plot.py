@@ -123,10 +123,11 @@ def hear(
     from sonant import audio, windows
 
     rate = asr.checkpoint.sample_rate
-    bar, seconds, emissions, states = ProgressBar(source), len(samples) / rate, None, dict[str, FloatArray]()
+    bar, seconds, emissions = ProgressBar(source), len(samples) / rate, None
+    states: dict[str, FloatArray] = {}
+    pieces: list[Emissions] = []
     try:
         if asr.checkpoint.vocabulary is not None:
-            pieces: list[Emissions] = []
             with audio.open_audio(samples, rate, array_rate=rate) as stream:
                 for piece in asr.pieces(stream):
                     pieces.append(piece)

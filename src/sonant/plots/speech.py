@@ -235,7 +235,7 @@ def _features(name: str, states: FloatArray, frame_seconds: float, start: float,
 
 def _image(
     axis: Any, values: NDArray[Any], step: float, begin: float, end: float, start: float, span: tuple[float, float],
-    colours: Sequence[str], limits: tuple[float, float],
+    colours: Sequence[str], limits: tuple[float, float], interpolation: str = "auto",
 ) -> None:  # fmt: skip
     """Columns of `values`, one every `step` seconds, that lie between two times, from `span[0]` to `span[1]`."""
     first, last = max(int(begin / step), 0), min(math.ceil(end / step), values.shape[1])
@@ -248,6 +248,7 @@ def _image(
         cmap=colour_map,
         vmin=limits[0],
         vmax=limits[1],
+        interpolation=interpolation,
     )
 
 
@@ -267,8 +268,8 @@ def _emissions(emissions: Emissions, start: float, theme: Theme) -> Panel:
 
     def draw(axis: Any, begin: float, end: float) -> None:
         offset = start + emissions.start
-        rows = (-0.5, len(tokens) - 0.5)
-        _image(axis, shares, emissions.frame_seconds, begin - offset, end - offset, offset, rows, theme.likely, (0, 1))
+        rows, step = (-0.5, len(tokens) - 0.5), emissions.frame_seconds
+        _image(axis, shares, step, begin - offset, end - offset, offset, rows, theme.likely, (0, 1), "nearest")
         axis.set_yticks(range(len(tokens)), labels, size=6)
         axis.tick_params(axis="y", length=0, pad=2)
 
