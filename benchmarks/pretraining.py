@@ -24,6 +24,9 @@ WATCHED = ("contrastive", "masked", "accuracy", "masked_accuracy", "perplexity",
 
 
 def train(recipe: str, run: Path, settings: list[str]) -> None:
+    """Train, or go on; a run that came to its end is left as it is."""
+    if (run / "metrics.jsonl").exists() and [line for line in metrics(run) if line.get("minutes_left") == 0]:
+        return
     command = [sys.executable, "-m", "sonant", "train", recipe, "--output", str(run)]
     subprocess.run([*command, *(part for setting in settings for part in ("--set", setting))], check=True)
 
