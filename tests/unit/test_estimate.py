@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import random
 import signal
 import sys
@@ -221,6 +222,15 @@ def test_places_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"^Temporary files could not be kept in .*none \(No such file"):
         estimate_lm([text], arpa=tmp_path / "lm", temporary=tmp_path / "none")
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names are text here")
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    assert build(folder, "a b\n", order=1)[0].kept == (5,)
+    with pytest.raises(DataError, match=r"^Line 1 of .*/\\udcff/text holds <s>"):
+        build(folder, "<s>")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the system has no such limit")

@@ -40,7 +40,7 @@ def build(
         bool, typer.Option("--skip-marks", help="Pass over <s>, </s> and <unk> in the text.")
     ] = False,
     memory: Annotated[str, typer.Option(help="For buffers; the more, the faster.")] = "1G",
-    temp: Annotated[Path | None, typer.Option(help="Folder for temporary files, some ten times the text.")] = None,
+    temp: Annotated[Path | None, typer.Option(help="Folder for temporary files, up to fifteen times the text.")] = None,
     debug: Debug = False,
 ) -> None:
     """Estimate a model by modified Kneser-Ney smoothing, as KenLM's lmplz does, from text of any size."""

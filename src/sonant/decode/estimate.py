@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
 import stat
 import tempfile
 import zlib
@@ -92,7 +93,7 @@ def estimate_lm(
             allowed_words=None if vocabulary is None else list(vocabulary),
             skip_marks=skip_marks,
             memory=_checked_memory(memory),
-            folder=str(folder),
+            folder=os.fsencode(folder),
         )
         _read_all(model, sources, progress)
         write_lm, write_arpa = (file and file.write for file in files)
@@ -163,7 +164,7 @@ def _read_all(model: native.KneserNey, sources: Sequence[Path | io.BufferedReade
     for source in sources:
         fed = 0
         with _opened(source) as (name, raw, reader):
-            model.begin(name)
+            model.begin(name.encode(errors="backslashreplace").decode())  # a file's name may be no text
             while piece := reader.read(PIECE):
                 model.feed(piece)
                 fed += len(piece)

@@ -86,12 +86,12 @@ void bind_estimate(nb::module_& module) {
             "__init__",
             [](KneserNey* place, int order, std::vector<std::uint64_t> thresholds,
                std::optional<std::vector<std::string>> allowed_words, bool skip_marks, std::size_t memory,
-               std::string folder) {
+               const nb::bytes& folder) {
                 if (order < 1 || order > sonant::max_keys || thresholds.size() != static_cast<std::size_t>(order))
                     throw nb::value_error("one threshold for each of one to eight orders is needed");
                 thresholds.insert(thresholds.begin(), 0);
                 new (place) KneserNey({order, std::move(thresholds), std::move(allowed_words), skip_marks, memory,
-                                       std::move(folder)});
+                                       std::string(folder.c_str(), folder.size())});
             },
             nb::kw_only(), nb::arg("order"), nb::arg("thresholds"), nb::arg("allowed_words").none(),
             nb::arg("skip_marks"), nb::arg("memory"), nb::arg("folder"))
