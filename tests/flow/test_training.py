@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ import pytest
 import torch
 
 import sonant
+from flow.launching import launch
 from sonant.data.batches import Batch, Prepared
 from sonant.errors import DataError, OptionError, OutputError, TrainingError
 from sonant.train.loop import Trainer
@@ -199,21 +198,7 @@ def test_two_ranks_are_one_with_the_doubled_batch(tmp_path: Path) -> None:
     one = Trainer(doubled, tmp_path / "one")
     assert one.run()
     recipe = tone_recipe(tmp_path, optim=SMOOTH, batches=TWO_LENGTHS | {"seconds": 3.6})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = command(tmp_path, tmp_path / "two", recipe)
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    ranks = [
-        subprocess.Popen(
-            arguments,
-            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for process in ranks:
+    for process in launch(command(tmp_path, tmp_path / "two", recipe)):
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
     two = state_of(tmp_path / "two")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -113,3 +114,42 @@ def test_dropped_layers_and_dropout_act_in_training_alone() -> None:
     model.eval()
     states = model(clip(), all_states=True).states
     assert not torch.equal(states[1], states[0])
+
+
+@pytest.mark.parametrize("variant", ["wav2vec2-base", "wavlm-large"])
+def test_layers_computed_anew_give_the_same_gradients(variant: str) -> None:
+    config = replace(VARIANTS[variant], layerdrop=0.3, hidden_dropout=0.1, attention_dropout=0.1)
+    model, calls = random_model(config).train(), 0
+    transformer = model.backbone.encoder
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    for layer in transformer.layers:
+        layer.register_forward_pre_hook(count)
+    found: list[dict[str, Tensor | None]] = []
+    for transformer.recompute in (False, True):
+        model.zero_grad()
+        torch.manual_seed(4)
+        model(clip()).logits.sin().sum().backward()
+        found.append({name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()})
+    ran = sum(found[0][f"{model.config.prefix}.encoder.layers.{i}.layer_norm.bias"] is not None for i in range(3))
+    assert 0 < ran < 3
+    assert calls == 3 * ran
+    for name, gradient in found[0].items():
+        again = found[1][name]
+        assert (gradient is None) == (again is None), name
+        assert gradient is None or torch.equal(gradient, again), name  # type: ignore[arg-type]
+
+
+def test_dropped_layers_can_be_drawn_apart_from_dropout() -> None:
+    model = Encoder(replace(TINY, layerdrop=0.5, hidden_dropout=0.1)).train()
+    seen: list[list[bool]] = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        model.encoder.drops = torch.Generator().manual_seed(seed % 2)
+        states = model(clip(), all_states=True).states
+        seen.append([torch.equal(a, b) for a, b in itertools.pairwise(states[:-1])])
+    assert all(dropped == seen[i % 2] for i, dropped in enumerate(seen))
+    assert seen[0] != seen[1]

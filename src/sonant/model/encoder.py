@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sonant.model.config import EncoderConfig
 from sonant.model.convolutions import ACTIVATIONS, FeatureExtractor, PositionalConv, PositionalConvStack, frame_mask
@@ -176,6 +177,10 @@ class Transformer(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout)
         layer = NormFirstLayer if config.do_stable_layer_norm else EncoderLayer
         self.layers = nn.ModuleList(layer(config, first=i == 0) for i in range(config.num_hidden_layers))
+        self.recompute = False
+        """Whether training computes layers anew in the backward pass, to keep their inputs alone till then."""
+        self.drops: torch.Generator | None = None
+        """What LayerDrop is drawn from; None: PyTorch's own generator."""
 
     def forward(self, x: Tensor, lengths: Tensor, padded: bool, all_states: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
         """(B, T, D) to the same, and every state where asked; `padded` says whether any row is shorter than T."""
@@ -190,14 +195,24 @@ class Transformer(nn.Module):
         position = self.position_bias(x.shape[1], x.device)
         states = [x]
         for layer in self.layers:
-            dropped = self.training and self.config.layerdrop > 0 and torch.rand(()) < self.config.layerdrop
-            if not dropped:  # arXiv:1909.11556
-                x = layer(x, padding if padded else None, position)
+            if not self.drop():
+                x = self.apply_layer(layer, x, padding if padded else None, position)
             if all_states:
                 states.append(x)
         if self.config.do_stable_layer_norm:
             x = states[-1] = self.layer_norm(x)
         return x, tuple(states) if all_states else ()
+
+    def drop(self) -> bool:
+        """Whether LayerDrop leaves the next layer out, arXiv:1909.11556."""
+        rate = self.config.layerdrop
+        return self.training and rate > 0 and bool(torch.rand((), generator=self.drops) < rate)
+
+    def apply_layer(self, layer: nn.Module, x: Tensor, padding: Tensor | None, position: Tensor | None) -> Tensor:
+        """(B, T, D) to the same; drawn numbers are the same when it is computed anew."""
+        if self.recompute and self.training:
+            return checkpoint(layer, x, padding, position, use_reentrant=False)  # type: ignore[return-value]
+        return layer(x, padding, position)
 
     def position_bias(self, num_frames: int, device: torch.device) -> Tensor | None:
         """WavLM's bias by distance, (H, T, T), which every layer gates for itself."""

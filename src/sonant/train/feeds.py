@@ -7,11 +7,13 @@ from dataclasses import replace
 from math import ceil
 
 import numpy as np
+import torch
 
 from sonant.data.augment import Spoiling, spoil
-from sonant.data.batches import BatchSpec, Loader, Row
+from sonant.data.batches import Batch, BatchSpec, Loader, Planner, Row
 from sonant.data.manifest import Utterance, read_manifest, read_utterance
 from sonant.errors import DataError, OptionError, SonantError
+from sonant.train.ranks import Ranks
 from sonant.train.recipe import Recipe
 from sonant.train.task import Task
 from sonant.types import FloatArray
@@ -121,3 +123,37 @@ def clean_rows(loader: Loader, durations: Sequence[float], seed: int) -> Iterato
             yield loader.normalized(samples)
         if not heard:
             raise DataError("Training needs audio, but no file of the manifests can be read; try `sonant data check`.")
+
+
+class DevSet:
+    """One rank's share of the development set, of which `data.dev_rows` utterances, spread over it, are heard."""
+
+    def __init__(self, recipe: Recipe, task: Task, ranks: Ranks) -> None:
+        every = read_utterances(recipe, recipe.data.dev, task.labelled)
+        chosen = np.linspace(0, len(every) - 1, min(recipe.data.dev_rows, len(every))).astype(int)
+        utterances = [every[i] for i in chosen]
+        spec = BatchSpec(seconds=recipe.batches.seconds, num_lengths=recipe.batches.num_lengths)
+        planner = Planner([u.duration or 0 for u in utterances], [None] * len(utterances), spec)
+        self.steps = planner.steps(0)[ranks.rank :: ranks.world]
+        self.loader = make_loader(recipe, task, utterances, spoils=False)
+
+    def batches(self) -> Iterator[Batch]:
+        """Rows of like lengths, side by side; `DataError` for a file that cannot be read."""
+        for step in self.steps:
+            batch, failed = self.loader.batch(step.rows, step.seconds, 0, 0.0)
+            if failed:
+                raise DataError(f"Every file of the development set must be readable, but: {failed[0]}")
+            yield batch
+
+
+def placed(batch: Batch, device: torch.device) -> Batch:
+    """A batch on the device; its lengths stay on the host."""
+    clean = None if batch.clean is None else batch.clean.to(device, non_blocking=True)
+    return replace(batch, waveforms=batch.waveforms.to(device, non_blocking=True), clean=clean)
+
+
+def quiet_batch(task: Task) -> Batch:
+    """A row of 50 frames of noise in which nothing is said."""
+    config, random = task.config, torch.Generator().manual_seed(0)
+    waveforms = torch.randn(1, config.receptive_field + 49 * config.hop, generator=random)
+    return Batch(waveforms, torch.tensor([waveforms.shape[1]]), ("",), ("",), ((),))

@@ -9,26 +9,26 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from sonant.data.batches import Batch, BatchSpec, Place, Planner, Prepared, stream
-from sonant.data.manifest import Utterance
+from sonant.data.batches import Batch, Place, Planner, Prepared, stream
 from sonant.engines.torch import find_precision
-from sonant.errors import DataError, OptionError, TrainingError
-from sonant.train.feeds import batch_spec, clean_rows, make_loader, read_utterances
+from sonant.errors import TrainingError
+from sonant.train.feeds import DevSet, batch_spec, clean_rows, make_loader, placed, quiet_batch, read_utterances
 from sonant.train.guard import Reading
-from sonant.train.metrics import Totals, add_sums, means, rounded
-from sonant.train.optim import WeightAverage, clip_gradients, make_optimiser, rate_at, scale_gradients, set_rate
+from sonant.train.layout import make_layout, restore, transformers
+from sonant.train.metrics import Sums, Totals, add_sums, means, rounded
+from sonant.train.optim import WeightAverage, make_optimiser, rate_at, scale_gradients, set_rate
 from sonant.train.ranks import open_ranks
 from sonant.train.recipe import Recipe
-from sonant.train.state import RunFolder, fingerprint
+from sonant.train.state import RunFolder, check_state, fingerprint
 from sonant.train.task import Losses, hardship
 from sonant.train.tasks import find_task, make_task
 
@@ -58,7 +58,10 @@ class Trainer:
         self.utterances = read_utterances(recipe, recipe.data.train, self.labelled)
         torch.manual_seed(recipe.run.seed)
         self.task = make_task(recipe, [u.text for u in self.utterances])
-        self.model = self.task.model.to(self.ranks.device)
+        self.model = self.task.model
+        self.layout = make_layout(recipe.run, self.ranks, self.model)
+        for transformer in transformers(self.model):
+            transformer.recompute = recipe.run.checkpoint_layers
         self.parameters = list(self.model.parameters())
         self.optimiser = make_optimiser(self.parameters, recipe.optim, self.ranks.device)
         self.average = WeightAverage(self.model, recipe.optim.average) if recipe.optim.average else None
@@ -69,24 +72,25 @@ class Trainer:
         self.heard = self.elapsed = 0.0
         self.guard, self.restarts, self.candidate = self.task.guard, 0, -1
         self.named: set[str] = set()
-        self.dev: list[Utterance] | None = None
+        self.dev: DevSet | None = None
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the end; False where `stop` ended it before, with its state saved."""
         self.folder.open()
-        if not self.resume():
-            self.begin()
-        while True:
-            try:
-                return self._go(stop)
-            except CollapseError as collapse:
-                self._restart(str(collapse))
+        with self.ranks.together():
+            if not self.resume():
+                self.begin()
+            while True:
+                try:
+                    return self._go(stop)
+                except CollapseError as collapse:
+                    self._restart(str(collapse))
 
     def begin(self) -> None:
         """What comes before the first step: all ranks begin with the same numbers."""
         durations = [u.duration or 0 for u in self.utterances]
         self.task.begin(clean_rows(self.loader, durations, self.recipe.run.seed))
-        self.ranks.share(*self.model.state_dict().values())
+        self.ranks.share(*self.layout.copies())
 
     def _go(self, stop: Callable[[], bool]) -> bool:
         run, steps = self.recipe.run, self.recipe.schedule.steps
@@ -98,7 +102,8 @@ class Trainer:
         try:
             while self.place.step < steps and not stopped:
                 due = run.evaluate_minutes > 0 and clock - evaluated > run.evaluate_minutes * 60
-                stopped, due = self.step(next(batches), totals, stop(), due)
+                saving = self.ranks.main and time.monotonic() - saved >= run.save_minutes * 60
+                stopped, due, saving = self.step(next(batches), totals, (stop(), due, saving))
                 step, clock = self.place.step, time.monotonic()
                 self.elapsed = clock - begun
                 if step % run.log_steps == 0 or step == steps or stopped:
@@ -107,7 +112,7 @@ class Trainer:
                 if step % run.evaluate_steps == 0 or due or step == steps:
                     self.evaluate()
                     evaluated = time.monotonic()
-                if self.ranks.main and (clock - saved > run.save_minutes * 60 or step == steps or stopped):
+                if saving or step == steps or stopped:
                     self.save()
                     saved = time.monotonic()
         finally:
@@ -128,8 +133,8 @@ class Trainer:
             hardship=lambda step: hardship(self.recipe, step),
         )
 
-    def step(self, prepared: Prepared, totals: Totals, stop: bool = False, due: bool = False) -> tuple[bool, bool]:
-        """Learn from one step's batches; whether any rank wants to stop, and whether any is due to evaluate."""
+    def step(self, prepared: Prepared, totals: Totals, wishes: Sequence[bool] = ()) -> list[bool]:
+        """Learn from one step's batches; which wishes any rank has."""
         step = self.place.step
         self.task.set_trainable(step)
         self.model.train()
@@ -137,25 +142,31 @@ class Trainer:
         learning = [p for p in self.parameters if p.requires_grad]
         loss = count = 0.0
         metrics: dict[str, tuple[float, float]] = {}
-        for k, batch in enumerate(prepared.batches):
-            losses = self._losses(batch, step, k)
+        for k in range(self.layout.rounds(len(prepared.batches))):
+            if k >= len(prepared.batches):
+                self._keep_pace(step, k)
+                continue
+            losses = self._losses(prepared.batches[k], step, k)
             if losses.count:
                 losses.sum.backward()
+            elif self.layout.lockstep:
+                (losses.sum * 0).backward()
             loss, count = loss + losses.sum.item(), count + losses.count
             add_sums(metrics, losses.metrics)
             self._note(totals, "no alignment fits", losses.excluded)
         add_sums(totals.metrics, metrics)
         self._note(totals, "unreadable", prepared.failed)
         for parameter in learning:
-            if parameter.grad is None:  # a layer that was dropped, on this rank
+            if parameter.grad is None:  # of a layer that was dropped
                 parameter.grad = torch.zeros_like(parameter)
         watched = [number for name in self.task.watched for number in metrics.get(name, (0.0, 0.0))]
-        sums = torch.tensor([loss, count, float(stop), float(due), *watched], dtype=torch.float64)
+        sums = torch.tensor([loss, count, *map(float, wishes), *watched], dtype=torch.float64)
         sums = sums.to(self.ranks.device) if self.ranks.world > 1 else sums
-        self.ranks.add(sums, *(p.grad for p in learning if p.grad is not None))
-        loss, count, stops, dues, *watched = sums.tolist()
+        self.layout.add(sums, learning)
+        loss, count, *rest = sums.tolist()
+        wished, watched = [number > 0 for number in rest[: len(wishes)]], rest[len(wishes) :]
         scale_gradients(learning, 1 / max(count, 1.0))
-        norm = clip_gradients(learning, self.recipe.optim.clip).item()
+        norm = self.layout.clip(learning, self.recipe.optim.clip).item()
         if math.isfinite(norm) and math.isfinite(loss):
             set_rate(self.optimiser, self._rate(step))
             self.optimiser.step()
@@ -172,7 +183,7 @@ class Trainer:
         if self.guard is not None and count:
             pairs = zip(self.task.watched, zip(watched[::2], watched[1::2], strict=True), strict=True)
             self._watch(means(dict(pairs)), norm, totals)
-        return stops > 0, dues > 0
+        return wished
 
     def _watch(self, found: Mapping[str, float], norm: float, totals: Totals) -> None:
         """Let the guard see a step; it warns, or ends the run."""
@@ -189,16 +200,19 @@ class Trainer:
 
     def save(self) -> None:
         """Write the state. One that is found good, when enough steps after it went well, is kept beside the last."""
+        state = self.state()
+        if not self.ranks.main:
+            return
         if self.recipe.run.on_collapse == "restart" and self.guard is not None:
             if self.candidate < 0:
-                self.folder.save(self.state())
+                self.folder.save(state)
                 self.folder.nominate()
                 self.candidate = self.place.step
                 return
             if self.place.step - self.candidate >= 4 * self.guard.limits.window:
                 self.folder.approve()
                 self.candidate = -1
-        self.folder.save(self.state())
+        self.folder.save(state)
 
     def _restart(self, why: str) -> None:
         """Go back to the last good state with a lower rate; `TrainingError` where the recipe or its absence forbids."""
@@ -208,9 +222,10 @@ class Trainer:
         restarts, step = self.restarts, self.place.step
         self.resume(good=True)
         self.restarts, self.candidate, self.guard = restarts, -1, self.guard and self.guard.fresh()
+        state = self.state()
         if self.ranks.main:
             self._tell({"step": self.place.step, "event": f"{why} Back from step {step}, at a lower rate."})
-            self.folder.save(self.state())
+            self.folder.save(state)
 
     def _rate(self, step: int) -> float:
         run = self.recipe.run
@@ -220,17 +235,30 @@ class Trainer:
         seeds = np.random.SeedSequence([self.recipe.run.seed, step, self.ranks.rank, k]).generate_state(2, np.uint64)
         torch.manual_seed(int(seeds[0]))  # of dropout and LayerDrop
         generator = torch.Generator().manual_seed(int(seeds[1]))
-        with self.autocast():
-            return self.task.loss(self._placed(batch), generator, step)
+        if self.recipe.run.shard:
+            seed = np.random.SeedSequence([self.recipe.run.seed, step, k]).generate_state(1, np.uint64)[0]
+            for transformer in transformers(self.model):
+                transformer.drops = torch.Generator().manual_seed(int(seed))  # ranks gather the same layers
 
-    def _placed(self, batch: Batch) -> Batch:
-        device = self.ranks.device
-        clean = None if batch.clean is None else batch.clean.to(device, non_blocking=True)
-        return replace(batch, waveforms=batch.waveforms.to(device, non_blocking=True), clean=clean)
+        def work() -> tuple[Tensor, Losses]:
+            losses = self.task.loss(placed(batch, self.ranks.device), generator, step)
+            return losses.sum, losses
+
+        with self.autocast():
+            return self.layout.run(work)[1]
+
+    def _keep_pace(self, step: int, k: int) -> None:
+        """A pass that counts nothing, where other ranks have more batches: sharded layers are gathered by all."""
+        kept = [buffer.clone() for buffer in self.model.buffers()]  # norms over batches would learn from it
+        (self._losses(quiet_batch(self.task), step, k).sum * 0).backward()
+        for buffer, before in zip(self.model.buffers(), kept, strict=True):
+            buffer.copy_(before)
 
     def autocast(self) -> torch.autocast:
         """The arithmetic that the recipe asks for."""
-        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        run, enabled = self.recipe.run, self.precision == "bf16"
+        keep = not (run.shard or run.checkpoint_layers)  # what is let go must not stay as a copy in bfloat16
+        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=enabled, cache_enabled=keep)
 
     def _skip(self, totals: Totals, prepared: Prepared) -> None:
         """Leave a step out, but not too many in a row."""
@@ -288,62 +316,49 @@ class Trainer:
     def evaluate(self) -> None:
         """Score the model on the development set, and publish it where it is the best so far or nothing says so."""
         score: dict[str, float] = {}
-        with self._averaged():
+        with self.average.instead(self.model) if self.average else nullcontext():
             if self.recipe.data.dev:
                 score = self._score()
             better = self.task.better if score else None
-            if not self.ranks.main:
-                return
-            if score:
+            if score and self.ranks.main:
                 self._tell({"step": self.place.step, **rounded(score)})
-            if better is None or score[better] < self.best or not self.folder.model_path.exists():
+            best = better is None or score[better] < self.best or not self.folder.model_path.exists()
+            if self.ranks.agree(best):
                 self.best = score[better] if better else self.best
-                self.folder.publish(self.task, self.model.state_dict(), score, self.place.step)
+                weights = self.layout.whole(self.model.state_dict())
+                if self.ranks.main:
+                    self.folder.publish(self.task, weights, score, self.place.step)
 
     def _score(self) -> dict[str, float]:
         """All ranks' scores together: each hears its share of the development set."""
         self.model.eval()
+        self.dev = self.dev or DevSet(self.recipe, self.task, self.ranks)
+        batches, device = self.dev.batches(), self.ranks.device
+        idle = self.layout.rounds(len(self.dev.steps)) - len(self.dev.steps)
+
+        def work() -> Sums:
+            found = self.task.score(placed(batch, device) for batch in batches)
+            for _ in range(idle):  # counts nothing, but other ranks have more batches
+                self.task.score([placed(quiet_batch(self.task), device)])
+            return found
+
         with self.autocast():
-            found = self.task.score(self._placed(batch) for batch in self.dev_batches())
+            found = self.layout.run(work)
         everywhere: dict[str, tuple[float, float]] = {}
         for sums in self.ranks.gather(dict(found)):
             add_sums(everywhere, sums)
         return means(everywhere)
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The running mean in the place of the model's weights, if there is one."""
-        if self.average is None:
-            yield
-            return
-        own = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average.weights)
-        try:
-            yield
-        finally:
-            self.model.load_state_dict(own)
-
-    def dev_batches(self) -> Iterator[Batch]:
-        """This rank's share of the development set (`data.dev_rows` utterances spread over it at most) in batches."""
-        if self.dev is None:
-            every = read_utterances(self.recipe, self.recipe.data.dev, self.labelled)
-            chosen = np.linspace(0, len(every) - 1, min(self.recipe.data.dev_rows, len(every))).astype(int)
-            self.dev = [every[i] for i in chosen]
-        spec = BatchSpec(seconds=self.recipe.batches.seconds, num_lengths=self.recipe.batches.num_lengths)
-        planner = Planner([u.duration or 0 for u in self.dev], [None] * len(self.dev), spec)
-        loader = make_loader(self.recipe, self.task, self.dev, spoils=False)
-        for step in planner.steps(0)[self.ranks.rank :: self.ranks.world]:
-            batch, failed = loader.batch(step.rows, step.seconds, 0, 0.0)
-            if failed:
-                raise DataError(f"Every file of the development set must be readable, but: {failed[0]}")
-            yield batch
-
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """All that the next step depends on; whole on the first rank."""
         return {
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "average": self.average.weights if self.average else {},
+            **self.layout.whole(
+                {
+                    "model": self.model.state_dict(),
+                    "optimiser": self.optimiser.state_dict(),
+                    "average": self.average.weights if self.average else {},
+                }
+            ),
             "place": [self.place.step, self.place.epoch, self.place.index, self.place.longest],
             "best": self.best,
             "skipped": self.skipped,
@@ -358,25 +373,13 @@ class Trainer:
 
     def resume(self, good: bool = False) -> bool:
         """Take up the last state that the folder holds, or the last good one; False where there is none."""
-        state = self.folder.load(good)
+        state = self.layout.spread(lambda: self.folder.load(good))
         if state is None:
             if self.ranks.main:
                 self.folder.rewind(-1)  # of a run that was killed before its first state
             return False
-        if state["data"] != fingerprint(self.utterances):
-            raise TrainingError(
-                f"{self.folder.folder} must go on with the data it began with, but the manifests have changed; "
-                "put them back, or begin in another folder."
-            )
-        if state["world"] != self.ranks.world:
-            raise OptionError(
-                f"{self.folder.folder} was begun by {state['world']} processes, but {self.ranks.world} go on; "
-                "start as many, or begin in another folder."
-            )
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average:
-            self.average.weights = {name: t.to(self.ranks.device) for name, t in state["average"].items()}
+        check_state(state, self.folder.folder, fingerprint(self.utterances), self.ranks.world)
+        restore(state, self.layout, self.model, self.optimiser, self.average)
         self.place = Place(*state["place"])
         self.best, self.skipped, self.unreadable = state["best"], state["skipped"], state["unreadable"]
         self.named, self.heard, self.elapsed = set(state["named"]), state["heard"], state["elapsed"]

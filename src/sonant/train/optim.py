@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -83,3 +84,13 @@ class WeightAverage:
                 self.weights[name].lerp_(tensor, 1 - keep)
             else:
                 self.weights[name].copy_(tensor)
+
+    @contextmanager
+    def instead(self, model: nn.Module) -> Generator[None]:
+        """The mean in the place of a model's weights, for a while."""
+        own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        model.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            model.load_state_dict(own)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from sonant.engines.torch import find_device
-from sonant.errors import MissingExtraError
+from sonant.errors import MissingExtraError, TrainingError
 from sonant.train.sections import Run
+
+T = TypeVar("T")
+_LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|peer|Broken pipe|timed? ?out", re.IGNORECASE)
+"""What PyTorch says where another process does not answer; its errors have no type of their own for all backends."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,28 @@ class Ranks:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
+
+    def agree(self, value: T) -> T:
+        """The first rank's value."""
+        if self.world == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, 0)
+        return values[0]
+
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Raise `TrainingError` where another rank has ended, which shows in whatever is exchanged next."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world == 1 or not (isinstance(error, dist.DistError) or _LOST.search(str(error))):
+                raise
+            reason = str(error).partition("\n")[0][:200]
+            raise TrainingError(
+                f"All {self.world} processes must train to the end, but another one has ended or does not answer "
+                f"({reason}); see what it said, then start all of them again: the run goes on from its last state."
+            ) from error
 
 
 def open_ranks(run: Run) -> Ranks:

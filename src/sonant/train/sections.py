@@ -191,6 +191,10 @@ class Run:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int = 0
     """Processor threads; 0: as many as PyTorch takes."""
+    shard: bool = False
+    """Whether each rank holds its part of the model alone (PyTorch's FSDP); all then drop the same layers."""
+    checkpoint_layers: bool = False
+    """Whether layers are computed anew in the backward pass: one forward pass more, and far less memory."""
     log_steps: int = 20
     save_minutes: float = 5.0
     evaluate_minutes: float = 0.0

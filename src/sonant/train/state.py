@@ -141,6 +141,20 @@ def fingerprint(utterances: Iterable[Utterance]) -> str:
     return digest.hexdigest()
 
 
+def check_state(state: Mapping[str, Any], folder: Path, data: str, world: int) -> None:
+    """Raise where a state belongs to other data (of this fingerprint) or to another number of processes."""
+    if state["data"] != data:
+        raise TrainingError(
+            f"{folder} must go on with the data it began with, but the manifests have changed; "
+            "put them back, or begin in another folder."
+        )
+    if state["world"] != world:
+        raise OptionError(
+            f"{folder} was begun by {state['world']} processes, but {world} go on; "
+            "start as many, or begin in another folder."
+        )
+
+
 def _check_same(told: Recipe, asked: Recipe, folder: Path) -> None:
     """Raise `OptionError` where two recipes would not give the same weights."""
     before, now = asdict(told), asdict(asked)
