@@ -9,6 +9,7 @@ import pytest
 
 from sonant.errors import MissingExtraError, OptionError
 from sonant.plots import manifest_figure, save_figure
+from sonant.plots.figures import font_family
 
 
 @dataclass
@@ -28,6 +29,13 @@ def test_a_picture_of_any_script_and_of_speech_without_text(tmp_path: Path) -> N
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.png", "b.SVG"]
     with pytest.raises(OptionError, match=r"\.png, \.svg, \.pdf, but c\.bmp"):
         save_figure(figure, tmp_path / "c.bmp")
+
+
+def test_other_scripts_take_the_fonts_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    installed = ["Yu Gothic", "Comic Sans MS", "Noto Sans CJK SC"]
+    monkeypatch.setattr("matplotlib.font_manager.get_font_names", lambda: installed)
+    assert font_family() == ["DejaVu Sans", "Noto Sans CJK SC", "Yu Gothic"]
 
 
 def test_without_matplotlib_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,14 @@ from sonant.files import open_output
 FORMATS = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by every kind of eye (Okabe and Ito)."""
+FONTS = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Noto Sans CJK JP", "Noto Sans JP", "Noto Sans CJK KR", "Noto Sans KR",
+    "Source Han Sans SC", "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo",
+    "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Noto Sans Devanagari", "Noto Sans Bengali", "Noto Sans Tamil",
+    "Noto Sans Telugu", "Noto Sans Thai", "Noto Sans Ethiopic", "Nirmala UI", "Leelawadee UI", "Ebrima", "FreeSans",
+    "Arial Unicode MS",
+)  # fmt: skip
+"""Where the letters are that matplotlib's own font lacks; of these, those that a machine has."""
 
 
 def library(name: str) -> Any:
@@ -24,6 +32,12 @@ def library(name: str) -> Any:
         raise MissingExtraError(
             "Pictures need matplotlib, which is not installed: pip install 'sonant[plots]'"
         ) from error
+
+
+def font_family() -> list[str]:
+    """The font of matplotlib itself, and after it those of other scripts that are installed here."""
+    installed = set(library("matplotlib.font_manager").get_font_names())
+    return ["DejaVu Sans", *(font for font in FONTS if font in installed)]
 
 
 def check_format(path: str | PathLike[str]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonant.errors import OptionError
-from sonant.plots.figures import library
+from sonant.plots.figures import font_family, library
 from sonant.types import Emissions, FloatArray, Word
 
 LONGEST = 300.0
@@ -142,7 +142,7 @@ def _page(panels: Sequence[Panel], start: float, end: float, title: str, theme: 
     settings = {
         "figure.facecolor": theme.ground, "axes.facecolor": theme.ground, "axes.edgecolor": theme.faint,
         "text.color": theme.ink, "axes.labelcolor": theme.ink, "xtick.color": theme.ink, "ytick.color": theme.ink,
-        "font.size": 8.0, "text.parse_math": False, "axes.linewidth": 0.6,
+        "font.family": font_family(), "font.size": 8.0, "text.parse_math": False, "axes.linewidth": 0.6,
     }  # fmt: skip
     with library("matplotlib").rc_context(settings):
         figure = library("matplotlib.figure").Figure(figsize=(width, height), dpi=150)
