@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sonant import audio, windows
+from sonant import audio, diagnose, windows
 from sonant.audio import AudioStream, Source
 from sonant.checkpoints import Checkpoint, open_checkpoint
 from sonant.decode import Decoder
@@ -81,11 +81,14 @@ class Recognizer:
         """
         state = self.decoder.start(self.vocabulary)
         with audio.open_audio(source, self.checkpoint.sample_rate, array_rate=sample_rate) as stream:
-            for emissions in self.pieces(stream):
+            ear = diagnose.Ear(stream, self.checkpoint)
+            for emissions in self.pieces(stream, ear.blocks()):
                 state.feed(emissions)
+                ear.emissions.add(emissions)
                 if progress:
                     progress(emissions.start + emissions.duration, stream.duration)
             best = state.finish()[0]
+            findings = diagnose.diagnose(ear.facts(best.text))
             return Transcript(
                 segments=tuple(segments_of(best.words, best.space)),
                 duration=stream.num_samples / stream.sample_rate,
@@ -93,7 +96,7 @@ class Recognizer:
                 source=stream.name if isinstance(source, str | PathLike) else None,
                 model=self.checkpoint.name,
                 settings=self.settings,
-                warnings=tuple(stream.warnings),
+                warnings=(*stream.warnings, *diagnose.warnings(findings, stream.name)),
             )
 
     def emissions(self, source: Source, sample_rate: float | None = None) -> Emissions:
@@ -147,14 +150,16 @@ class Recognizer:
                 if progress:
                     progress((window.first + window.keep.stop) * self.frame_seconds, stream.duration)
 
-    def pieces(self, stream: AudioStream) -> Iterator[Emissions]:
-        """Emissions of a stream as it is read, piece after piece; at least one."""
-        yield from windows.join(self._emit(self._windows(stream)), self.vocabulary, self.frame_seconds)
+    def pieces(self, stream: AudioStream, blocks: Iterable[FloatArray] | None = None) -> Iterator[Emissions]:
+        """Emissions of a stream as it is read, piece after piece; at least one. `blocks` are its own, passed on."""
+        yield from windows.join(self._emit(self._windows(stream, blocks)), self.vocabulary, self.frame_seconds)
 
-    def _windows(self, stream: AudioStream) -> Iterator[Window]:
+    def _windows(self, stream: AudioStream, blocks: Iterable[FloatArray] | None = None) -> Iterator[Window]:
         """At least one window of a stream."""
         checkpoint = self.checkpoint
-        cut = windows.split(stream, checkpoint.config, checkpoint.sample_rate, checkpoint.normalize, self.window)
+        cut = windows.split(
+            blocks or stream, checkpoint.config, checkpoint.sample_rate, checkpoint.normalize, self.window
+        )
         first = next(cut, None)
         if first is None:
             needed = checkpoint.config.receptive_field / checkpoint.sample_rate

@@ -21,7 +21,7 @@ import soxr
 from numpy.typing import ArrayLike
 
 from sonant.audio.media import Media
-from sonant.audio.samples import HIGHEST_RATE, LOWEST_RATE, Pieces, check_form, checked, mono, reason, seconds
+from sonant.audio.samples import HIGHEST_RATE, LOWEST_RATE, Mixer, Pieces, check_form, checked, reason, seconds
 from sonant.errors import AudioError, OptionError
 from sonant.types import FloatArray
 
@@ -50,6 +50,8 @@ class AudioStream:
         warnings: list[str],
         close: Callable[[], None] = lambda: None,
         source_rate: int | None = None,
+        mixer: Mixer | None = None,
+        codec: str | None = None,
     ) -> None:
         self.name = name
         """What messages call the source: its path as given, or a description."""
@@ -59,6 +61,10 @@ class AudioStream:
         """Seconds that the source declares to last, which may be wrong; None where it does not say."""
         self.source_rate = source_rate
         """Hertz of the source as it declares them (Opus always 48000); None where it does not say."""
+        self.mixer = mixer or Mixer()
+        """How loud its channels are; complete once the last block is read."""
+        self.codec = codec
+        """FFmpeg's name of what the sound is written in; None for samples."""
         self.warnings = warnings
         """What was odd, as sentences; complete once the last block is read."""
         self.num_samples = 0
@@ -180,7 +186,9 @@ def _open_file(name: str, file: BinaryIO, sample_rate: int, part: Part, *, close
     duration = media.duration
     if part and duration is not None:
         duration = max(0.0, min(duration - part[0], part[1] or inf))
-    return AudioStream(name, pieces, sample_rate, duration, media.warnings, media.close, media.rate)
+    return AudioStream(
+        name, pieces, sample_rate, duration, media.warnings, media.close, media.rate, media.mixer, media.codec
+    )
 
 
 def _open_array(samples: ArrayLike, array_rate: float | None, sample_rate: int, part: Part) -> AudioStream:
@@ -215,8 +223,9 @@ def _open_array(samples: ArrayLike, array_rate: float | None, sample_rate: int, 
         raise AudioError(
             f"The array ends before {part and part[0]:g} s, where a part of it begins; correct the offset and duration."
         )
-    pieces = ((rate, mono(list(channels[:, start : start + rate]))) for start in range(0, length, rate))
-    return AudioStream("The array", pieces, sample_rate, length / rate, [], source_rate=rate)
+    mixer = Mixer()
+    pieces = ((rate, mixer.mix(list(channels[:, start : start + rate]))) for start in range(0, length, rate))
+    return AudioStream("The array", pieces, sample_rate, length / rate, [], source_rate=rate, mixer=mixer)
 
 
 def _resampled(pieces: Pieces, sample_rate: int) -> Generator[FloatArray]:

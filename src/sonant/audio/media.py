@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sonant.audio.samples import Pieces, check_form, mono, reason
+from sonant.audio.samples import Mixer, Pieces, check_form, reason
 from sonant.errors import AudioError
 from sonant.types import FloatArray
 
@@ -53,6 +53,7 @@ class Media:
 
     def __init__(self, name: str, file: BinaryIO, close: Callable[[], None]) -> None:
         self.warnings: list[str] = []
+        self.mixer = Mixer()
         self._name = name
         self._close_file = close
         self._reader = Reader(name, file)
@@ -63,6 +64,7 @@ class Media:
             self._track = self._chosen()
             self.duration, self._promised = self._lengths()
             self.rate = self._track.codec_context.sample_rate or None
+            self.codec = self._track.codec_context.name
             self._sought, self._began = False, 0.0
         except BaseException:
             self._container.close()
@@ -186,7 +188,7 @@ class Media:
                         silent += gap if heard else 0.0
                     elif abs(gap) > SHORTEST_GAP:  # another stream was chained on, or the clock jumped
                         origin = frame.time - clock
-                samples = mono(_channels(frame))
+                samples = self.mixer.mix(_channels(frame))
                 clock += len(samples) / rate
                 heard += len(samples) / rate
                 yield rate, samples

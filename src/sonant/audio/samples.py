@@ -47,6 +47,41 @@ def mono(channels: Sequence[NDArray[Any]]) -> FloatArray:
     return total
 
 
+class Mixer:
+    """Mixes channels into one, and keeps how loud each of them is and what is left of them in the mix."""
+
+    def __init__(self) -> None:
+        self.powers: list[float] = [0.0]
+        """The sum of the squares of each channel, full scale being 1."""
+        self.mixed = 0.0
+        """That of the mix; 0 for a single channel, which is not measured."""
+
+    def mix(self, channels: Sequence[NDArray[Any]]) -> FloatArray:
+        """What `mono` gives."""
+        mixed = mono(channels)
+        if len(channels) > 1:
+            if len(self.powers) != len(channels):  # some files change their form
+                self.powers, self.mixed = [0.0] * len(channels), 0.0
+            for i, channel in enumerate(channels):
+                alone = mono([channel])
+                with np.errstate(over="ignore"):
+                    self.powers[i] += float(np.dot(alone, alone))
+            with np.errstate(over="ignore"):
+                self.mixed += float(np.dot(mixed, mixed))
+        return mixed
+
+    @property
+    def silent(self) -> int:
+        """Channels that are 50 dB and more below the loudest: unplugged, or nothing but their noise."""
+        return sum(power < 1e-5 * max(self.powers) for power in self.powers)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether channels of opposite phase leave less than a hundredth of their power in the mix."""
+        loud = [power for power in self.powers if power >= 1e-5 * max(self.powers)]
+        return len(loud) > 1 and self.mixed < 0.01 * sum(loud) / len(self.powers) ** 2
+
+
 def _signed(channel: NDArray[Any]) -> NDArray[Any]:
     """Unsigned integers around 0 instead of the middle of their range."""
     if channel.dtype.kind != "u":

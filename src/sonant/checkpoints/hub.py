@@ -42,6 +42,13 @@ def fetch(name: str, revision: str | None = None, progress: bool = False) -> Pat
     return config.parent
 
 
+def cache_folder() -> Path:
+    """Where downloaded models lie."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
 class _Repository:
     """A model's files: from the cache, or else from the hub, which is asked in vain at most once."""
 

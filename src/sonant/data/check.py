@@ -16,7 +16,7 @@ import numpy as np
 from sonant.data.manifest import Utterance
 from sonant.data.memory import SoundMemory
 from sonant.data.pool import ordered_map
-from sonant.data.sound import Sound
+from sonant.data.sound import CLIPPED, FLATTEST, QUIETEST, Sound
 from sonant.errors import VocabularyError
 from sonant.model.config import EncoderConfig
 from sonant.text import encode, normalise
@@ -27,10 +27,6 @@ Progress = Callable[[float, float | None], None]
 
 LATE = 0.1
 """Seconds by which a declared duration may differ."""
-QUIETEST = 1e-3
-CLIPPED = 0.005
-FLATTEST = 0.65
-"""Between clean speech (0.55 at most, in six corpora) and byte-swapped speech (0.87 in the middle)."""
 FEWEST = 20
 """Utterances that it takes to know the usual pace."""
 NAMED = 5

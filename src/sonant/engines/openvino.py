@@ -136,3 +136,8 @@ def find_precision(name: str, core: Core) -> Precision:
             "The precision bf16 was asked for, but this processor has no instructions for it; take fp32 or auto."
         )
     return "bf16" if has_bf16 and name != "fp32" else "fp32"
+
+
+def best_precision() -> Precision:
+    """What `auto` stands for on this processor."""
+    return find_precision("auto", Core())

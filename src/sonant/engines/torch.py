@@ -200,3 +200,10 @@ def narrow(model: nn.Module) -> None:
             parametrize.remove_parametrizations(module, "weight")  # weight norm: divides in float32, then narrows
         if isinstance(module, nn.Linear | nn.Conv1d) and module not in exact:
             module.to(torch.bfloat16)
+
+
+def list_devices() -> list[str]:
+    """What PyTorch can run a model on here: `cpu`, and GPUs with their names."""
+    found = ["cpu"]
+    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    return found + (["mps"] if torch.backends.mps.is_available() else [])

@@ -1,0 +1,36 @@
+"""`sonant doctor`: what is installed here, and why a transcript is empty or bad."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from sonant.cli.terminal import DONE, cache_folder, reporting
+
+
+def run(
+    files: Annotated[
+        list[str] | None, typer.Argument(help="Recordings to look at; none for what is installed.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model to hear them with; as in `sonant transcribe`.")] = None,
+    text: Annotated[str | None, typer.Option(help="What is said in them, if you know.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: JSON, an object a file.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Say what is installed here, for a bug report; or, with files, what is wrong with them and what to do."""
+    with reporting(debug):
+        from sonant.doctor import describe_installation, examine, installation_text
+
+        if not files:
+            report = describe_installation(cache_folder())
+            print(
+                json.dumps(report, ensure_ascii=False, indent=1) + "\n" if as_json else installation_text(report),
+                end="",
+            )
+        for file in files or []:
+            found = examine(file, model, said=text, device=device)
+            print(found.to_json() if as_json else found.to_text(), end="")
+    raise SystemExit(DONE)
