@@ -285,6 +285,9 @@ def test_every_truncation_of_an_own_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data + b"\0")
     with pytest.raises(LanguageModelError, match="bytes were expected"):
         LanguageModel(path)
+    path.write_bytes(data[:8] + b"\x01" + data[9:])
+    with pytest.raises(LanguageModelError, match="has version 1 at byte 8"):
+        LanguageModel(path)
 
 
 def test_damaged_own_files_never_do_more_than_score_wrongly(tmp_path: Path) -> None:

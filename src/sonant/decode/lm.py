@@ -27,7 +27,7 @@ from sonant.files import cache_folder, open_output, unpacked
 
 OWN_MAGIC, KENLM_MAGIC = b"sonantLM", b"mmap lm http://kheafield.com/code"
 PIECE = 1 << 20
-FORMAT = 1
+FORMAT = 2
 """Counts up when conversions that are kept can no longer be used."""
 
 Progress = Callable[[float, float | None], None]

@@ -88,11 +88,13 @@ inline LmStep LanguageModel::step(LmState state, WordId word) const noexcept {
     // A context has fewer words than the order: links that go in a circle end here.
     for (std::uint32_t level = 1; state != kEmptyContext && level < header_.order; ++level) {
         const lm_file::Context& context = contexts_[state];
-        SONANT_PREFETCH(&context);  // needed if there is no arc: fetched while the arc is
-        if (const lm_file::Arc* arc = find_arc(state, word))
+        const LmState link = stored(context.link);
+        SONANT_PREFETCH(contexts_ + link);  // needed if there is no arc: fetched while the arc is looked for
+        const lm_file::Arc* arc = context.may_have(word) ? find_arc(state, word) : nullptr;
+        if (arc != nullptr)
             return {bounded(backoffs + arc->score), stored(arc->next)};
         backoffs += context.backoff;
-        state = stored(context.link);
+        state = link;
     }
     const lm_file::Unigram& unigram = unigrams_[word];
     return {bounded(backoffs + unigram.score), stored(unigram.next)};

@@ -66,7 +66,7 @@ LmBuilder::LmBuilder(int order) : order_(order) {
     if (order < 1 || order > kMaxOrder)
         throw std::runtime_error("its order is " + std::to_string(order) + ", but 1 to " + std::to_string(kMaxOrder) +
                                  " was expected");
-    contexts_.push_back({0.0f, kEmptyContext});
+    contexts_.push_back({0.0f, kEmptyContext, 0});
     places_.push_back({kEmptyContext, 0});
     lengths_.push_back(0);
     resize(0);
@@ -133,7 +133,7 @@ void LmBuilder::cover_words() { unigrams_.resize(words.offsets.size() - 1, lm_fi
 LmState LmBuilder::new_context(LmState parent, WordId word, float backoff) {
     if (contexts_.size() >= kNone)
         throw std::runtime_error("it has more contexts than a file can hold");
-    contexts_.push_back({backoff, kEmptyContext});
+    contexts_.push_back({backoff, kEmptyContext, 0});
     places_.push_back({parent, word});
     lengths_.push_back(static_cast<std::uint8_t>(lengths_[parent] + 1));
     return static_cast<LmState>(contexts_.size() - 1);
@@ -242,6 +242,9 @@ void LmBuilder::close() {
     for (lm_file::Arc& arc : arcs_)  // in any order: where a suffix has got its answer before, it is the same
         if (arc.context != kEmptyContext && arc.next == kNone)
             arc.next = longest_suffix(arc.context, arc.word);
+    for (const lm_file::Arc& arc : arcs_)
+        if (arc.context != kEmptyContext)
+            contexts_[arc.context].children |= lm_file::Context::bit_of(arc.word);
     for (lm_file::Unigram& unigram : unigrams_)
         unigram.next = unigram.next == kNone ? kEmptyContext : unigram.next;
 }

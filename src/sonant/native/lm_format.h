@@ -1,4 +1,4 @@
-// How an n-gram model lies in its file, version 1, little-endian: a header of 256 bytes, then six sections in this
+// How an n-gram model lies in its file, version 2, little-endian: a header of 256 bytes, then six sections in this
 // order, each beginning at the next multiple of 64 bytes; their sizes follow from the header's counts alone.
 //
 //   slots     u32 x num_slots       hash table of words: an id, or kNoWord
@@ -32,7 +32,7 @@ constexpr float kLowestScore = -1e4f;           // minus infinity as a number th
 namespace lm_file {
 
 constexpr char kMagic[8] = {'s', 'o', 'n', 'a', 'n', 't', 'L', 'M'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::size_t kAlignment = 64;  // a cache line, which is also a bucket of arcs
 constexpr std::size_t kBucket = 4;
 
@@ -55,7 +55,11 @@ struct Unigram {
 
 struct Context {
     float backoff;
-    LmState link;  // its longest suffix that is a state
+    LmState link;            // its longest suffix that is a state
+    std::uint64_t children;  // a bit for each word that an arc leaves with (bit_of): most that leave with none show here
+
+    bool may_have(WordId word) const noexcept { return (children & bit_of(word)) != 0; }
+    static std::uint64_t bit_of(WordId word) noexcept { return std::uint64_t{1} << ((word * 0x9e3779b1u) >> 26); }
 };
 
 struct Arc {
@@ -64,7 +68,7 @@ struct Arc {
     float score;
     LmState next;
 };
-static_assert(sizeof(Unigram) == 8 && sizeof(Context) == 8 && sizeof(Arc) * kBucket == kAlignment);
+static_assert(sizeof(Unigram) == 8 && sizeof(Context) == 16 && sizeof(Arc) * kBucket == kAlignment);
 
 // Byte offsets of the sections, and the end of the file.
 struct Layout {
