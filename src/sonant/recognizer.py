@@ -37,18 +37,20 @@ def load(
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
+    language: str | None = None,
     revision: str | None = None,
     window: WindowSpec | None = None,
     progress: bool = False,
 ) -> Recognizer:
     """A recogniser from a model: a folder in Hugging Face's layout, a name on its hub, or (None) the built-in one.
 
+    A file of torchaudio or fairseq is a model too. `language` chooses one of an MMS model's languages (`fra`).
     `engine` is `openvino` (CPUs, the default) or `torch`; `device` is `cpu`, `cuda`, `cuda:1`, `mps`; `precision` is
     `fp32` or `bf16`, and `auto` takes bf16 where the processor has it. `progress` shows a download on stderr.
     Raises `CheckpointError` for a model that cannot be found, read or trusted, and `EngineError` for what this machine
     lacks.
     """
-    checkpoint = open_checkpoint(source, revision=revision, progress=progress)
+    checkpoint = open_checkpoint(source, language=language, revision=revision, progress=progress)
     opened = open_engine(checkpoint, engine=engine, device=device, precision=precision, threads=threads)
     return Recognizer(checkpoint, opened, window=window)
 
@@ -70,6 +72,17 @@ class Recognizer:
     def vocabulary(self) -> Vocabulary:
         """The model's tokens; `CheckpointError` for a model that was only pre-trained and has none."""
         return self.checkpoint.require_vocabulary()
+
+    def set_language(self, language: str) -> None:
+        """Hear another of an MMS model's languages (`deu`) from now on; the rest of the model stays where it is.
+
+        Call it between files, not while one is transcribed. Raises `CheckpointError` for a language that the model
+        does not have, and leaves everything as it was.
+        """
+        checkpoint = self.checkpoint.in_language(language)
+        if checkpoint is not self.checkpoint:
+            self.engine.adapt(checkpoint)
+            self.checkpoint = checkpoint
 
     def transcribe(
         self, source: Source, sample_rate: float | None = None, *, progress: Progress | None = None

@@ -5,9 +5,10 @@ Weights go by Hugging Face's names. Nothing here imports PyTorch, and no pickle 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ class Checkpoint:
     """One line for the user's first use: what the model can and cannot do."""
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Its whole `config.json`, of which `config` is the part that shapes the encoder."""
+    languages: tuple[str, ...] = ()
+    """Names of the languages that it has adapters for (MMS), `language` among them; none for other models."""
+    reopen: Callable[[str], Checkpoint] | None = None
+    """From one of `languages` to this model in it."""
 
     def require_vocabulary(self) -> Vocabulary:
         """The tokens of its CTC head; `CheckpointError` for a model that was only pre-trained and has none."""
@@ -51,6 +56,20 @@ class Checkpoint:
                 "fine-tune it, or pass a model that was."
             )
         return self.vocabulary
+
+    def in_language(self, language: str) -> Checkpoint:
+        """The same model with the adapters, the head and the vocabulary of one of its `languages`.
+
+        Raises `CheckpointError` for a language that it does not have.
+        """
+        if language == self.language:
+            return self
+        if self.reopen is None:
+            raise CheckpointError(
+                f"{self.name} must have language adapters to be asked for {language!r}, but has none; "
+                "leave the language out, or take a model such as facebook/mms-1b-all."
+            )
+        return self.reopen(language)
 
     def weight(self, name: str, shape: tuple[int, ...]) -> FloatArray:
         """A weight by its name without the family's prefix (`encoder.layers.0...`, `lm_head.weight`), read-only.
@@ -82,30 +101,35 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    source: str | PathLike[str] | None = None, *, revision: str | None = None, progress: bool = False
+    source: str | PathLike[str] | None = None,
+    *,
+    language: str | None = None,
+    revision: str | None = None,
+    progress: bool = False,
 ) -> Checkpoint:
     """The model in a folder of Hugging Face's layout, on its hub (`facebook/wav2vec2-base-960h`), or built in (None).
 
     It may also be a file of torchaudio (`.pth`) or fairseq (`.pt`), which is known by what it holds. The short names of
     `sonant.models()` (`base-960h`) stand for models of the hub. A model of the hub is downloaded once, at `revision` if
-    given, and found in the cache from then on; `progress` shows a bar on stderr. Raises `CheckpointError` where there
-    is no such model or it cannot be read.
+    given, and found in the cache from then on; `progress` shows a bar on stderr. `language` chooses one of an MMS
+    model's languages (`fra`). Raises `CheckpointError` where there is no such model or it cannot be read.
     """
     from sonant.checkpoints import catalogue, hub, huggingface
 
     if source is None:
-        return huggingface.open_folder(builtin_folder(), "built-in")
+        return huggingface.open_folder(builtin_folder(), "built-in", language)
     path = Path(source)
     with suppress(RuntimeError):  # no home of that name
         path = path.expanduser()
     try:
         if path.is_dir():
-            return huggingface.open_folder(path, str(source))
+            return huggingface.open_folder(path, str(source), language)
         is_file = path.exists()
     except OSError as error:  # no right to look, a name too long
         raise CheckpointError(f"{source} cannot be read ({error}); check its spelling and its rights.") from error
     if is_file:
-        return open_file(path, str(source))
+        opened = open_file(path, str(source))
+        return opened if language is None else opened.in_language(language)
     name = catalogue.published_name(str(source)) or str(source)
     if not hub.is_name(name) or not isinstance(source, str):
         raise CheckpointError(
@@ -113,7 +137,8 @@ def open_checkpoint(
             f"but there is no folder {source}; check its spelling, or take one of the published models, such as "
             f"{', '.join(catalogue.nearest_names(str(source)))}."
         )
-    return huggingface.open_folder(hub.fetch(name, revision, progress), name)
+    folder = hub.fetch(name, revision, progress)
+    return huggingface.open_folder(folder, name, language, partial(hub.fetch_file, name, folder.name, progress))
 
 
 def open_file(path: Path, name: str) -> Checkpoint:
@@ -136,6 +161,11 @@ def open_file(path: Path, name: str) -> Checkpoint:
         f"A model in one file must be torchaudio's or fairseq's, but {name} is neither; "
         "name the folder that holds it with its config.json."
     )
+
+
+def of_language(name: str) -> bool:
+    """Whether a tensor of an MMS model belongs to one of its languages: a layer's adapter, or the head."""
+    return name.startswith("lm_head.") or ".adapter_layer." in name
 
 
 def builtin_folder() -> Path:

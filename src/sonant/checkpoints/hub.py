@@ -49,6 +49,15 @@ def cache_folder() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
+def fetch_file(name: str, commit: str, progress: bool, file: str) -> Path | None:
+    """One more file of a model that `fetch` found at this commit; None where the model has none of that name."""
+    repository = _Repository(name)
+    found = repository.get(file, commit, progress)
+    if found is None and repository.away:
+        raise repository.away
+    return found
+
+
 class _Repository:
     """A model's files: from the cache, or else from the hub, which is asked in vain at most once."""
 

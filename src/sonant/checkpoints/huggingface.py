@@ -10,7 +10,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonant.checkpoints import Checkpoint
+from sonant.checkpoints.adapters import adapted
 from sonant.checkpoints.arrays import DTYPES, Storage, StoredArray, Tensors, contiguous, map_file, narrow, widen
-from sonant.checkpoints.vocabularies import TOKEN_FILES, read_json, read_vocabulary, token_files
+from sonant.checkpoints.vocabularies import TOKEN_FILES, read_json, read_languages, read_vocabulary, token_files
 from sonant.errors import CheckpointError, OutputError, VocabularyError
 from sonant.model.config import EncoderConfig
 from sonant.types import Vocabulary
@@ -46,10 +47,13 @@ _OLD_NAMES = {
 }
 
 
-def open_folder(folder: Path, name: str) -> Checkpoint:
-    """The model in a folder; its weights are read when they are asked for.
+def open_folder(
+    folder: Path, name: str, language: str | None = None, find: Callable[[str], Path | None] | None = None
+) -> Checkpoint:
+    """The model in a folder, in one of its languages if it has several; weights are read when they are asked for.
 
-    Raises `CheckpointError` for a folder without `config.json` or weights, or with any that no model can have.
+    `find` gives the files of languages where they are not in the folder yet. Raises `CheckpointError` for a folder
+    without `config.json` or weights, or with any that no model can have, and for a language that the model lacks.
     """
     if not (folder / "config.json").exists():
         raise CheckpointError(
@@ -60,26 +64,32 @@ def open_folder(folder: Path, name: str) -> Checkpoint:
     config = EncoderConfig.from_dict(values)
     stored = _stored_arrays(folder)
     arrays = {new: stored[old] for old, new in standard_names(stored, config.prefix).items()}
+    languages = read_languages(folder) if config.adapter_attn_dim else ()
+    if language is not None and languages:
+        arrays = adapted(folder, name, arrays, config.prefix, language, find)
     head = arrays.get("lm_head.weight")
-    vocabulary, language = None, None
+    vocabulary, spoken = None, None
     if head is not None:
         if len(head.shape) != 2 or not head.shape[0]:
             raise CheckpointError(f"lm_head.weight of {name} must have a row a token, but has the shape {head.shape}.")
-        vocabulary, language = read_vocabulary(folder, head.shape[0])
+        vocabulary, spoken = read_vocabulary(folder, head.shape[0], language if languages else None)
     own = values.get("sonant")
     own = cast("dict[str, Any]", own) if isinstance(own, dict) else {}
     sample_rate, normalize = _input_form(folder)
-    return Checkpoint(
+    opened = Checkpoint(
         name=name,
         config=replace(config, vocab_size=None if vocabulary is None else len(vocabulary)),
         tensors=Tensors(arrays),
         vocabulary=vocabulary,
         sample_rate=sample_rate,
         normalize=normalize,
-        language=_line(own.get("language")) or language or _language_of_card(folder / "README.md"),
+        language=spoken or _line(own.get("language")) or _language_of_card(folder / "README.md"),
         note=_line(own.get("note")),
         settings=values,
+        languages=languages,
+        reopen=(lambda language: open_folder(folder, name, language, find)) if languages else None,
     )
+    return opened if language is None else opened.in_language(language)
 
 
 def _stored_arrays(folder: Path) -> dict[str, StoredArray]:

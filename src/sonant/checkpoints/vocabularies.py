@@ -33,10 +33,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def read_vocabulary(folder: Path, outputs: int) -> tuple[Vocabulary, str | None]:
+def read_languages(folder: Path) -> tuple[str, ...]:
+    """The languages that a folder's `vocab.json` has tokens for, where it nests one vocabulary a language (MMS)."""
+    values = read_json(folder / "vocab.json")
+    return tuple(values) if all(isinstance(value, dict) for value in values.values()) else ()
+
+
+def read_vocabulary(folder: Path, outputs: int, language: str | None = None) -> tuple[Vocabulary, str | None]:
     """The tokens of a model with so many outputs, and its language where the vocabulary is one of several.
 
-    Raises `VocabularyError` for tokens that do not fit the outputs, are not numbered 0, 1, 2, ..., or lack a blank.
+    `language` chooses among several in place of what the tokenizer names. Raises `VocabularyError` for tokens that do
+    not fit the outputs, are not numbered 0, 1, 2, ..., or lack a blank.
     """
     path = folder / "vocab.json"
     if not path.exists():
@@ -49,7 +56,7 @@ def read_vocabulary(folder: Path, outputs: int) -> tuple[Vocabulary, str | None]
     if "added_tokens_decoder" not in settings:  # transformers lets the older file speak only then
         roles |= read_json(folder / "special_tokens_map.json")
     names = {role: _text(roles[role]) for role in _ROLES}
-    listed, language = _of_one_language(path, read_json(path), settings.get("target_lang"))
+    listed, language = _of_one_language(path, read_json(path), language or settings.get("target_lang"))
     index = _indices(path, listed)
     added = _added_tokens(folder, settings)
     taken = set(index.values())

@@ -67,6 +67,7 @@ def run(
     output: Annotated[
         Path | None, typer.Option(help="Folder for one file an input, in place of standard output.")
     ] = None,
+    language: Annotated[str | None, typer.Option(help="One of an MMS model's languages, such as fra.")] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
@@ -87,7 +88,13 @@ def run(
         from sonant.recognizer import load
 
         asr = load(
-            model, engine=engine, device=device, precision=precision, threads=threads, progress=sys.stderr.isatty()
+            model,
+            language=language,
+            engine=engine,
+            device=device,
+            precision=precision,
+            threads=threads,
+            progress=sys.stderr.isatty(),
         )
         if asr.checkpoint.note:
             say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)

@@ -36,6 +36,10 @@ class Engine(Protocol):
         """States (T, D) of the layers asked for (all, where None): 0 enters the first layer, i is layer i's output."""
         ...
 
+    def adapt(self, checkpoint: Checkpoint) -> None:
+        """Take over the language of a checkpoint that is the same model otherwise: its adapters and its head."""
+        ...
+
     def convolved(self, waveform: FloatArray) -> FloatArray:
         """What the convolutions give (T, C), normalised where the family does that: what quantizers choose by."""
         ...

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from openvino import Model, Node
 from openvino.op import Parameter
 
-from sonant.checkpoints import Checkpoint
+from sonant.checkpoints import Checkpoint, of_language
 from sonant.types import FloatArray
 
 CONV_EPS = 1e-5
@@ -82,18 +82,20 @@ class GraphBuilder:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint, self.config = checkpoint, checkpoint.config
         self.weight = checkpoint.weight
+        self.spoken: list[Parameter] = []
+        """Inputs of the graph in the making that are weights of a language."""
 
     def log_probs(self) -> Model:
         """A graph whose one output is log-probabilities (T, V)."""
         assert self.config.vocab_size, "a model without head has no log-probabilities"
         inputs, states = self.encoder()
         logits = self.linear(states[-1], "lm_head", self.config.hidden_size, self.config.vocab_size)
-        return graph(inputs, [ops.log_softmax(logits, -1)])
+        return graph([*inputs, *self.spoken], [ops.log_softmax(logits, -1)])
 
     def states(self, depth: int) -> Model:
         """A graph with an output (T, D) for what enters the first layer, and one for each of the first `depth`."""
         inputs, states = self.encoder(depth)
-        return graph(inputs, states)
+        return graph([*inputs, *self.spoken], states)
 
     def convolved(self) -> Model:
         """A graph whose one output is what the convolutions give, normalised where the family does that, (T, C)."""
@@ -115,6 +117,7 @@ class GraphBuilder:
     def encoder(self, depth: int | None = None) -> tuple[list[Parameter], list[Node]]:
         """Inputs, and the states (1, T, D) that `sonant.model.encoder` calls so, up to layer `depth` (None: all)."""
         config, width = self.config, self.config.hidden_size
+        self.spoken = []
         depth, buckets = config.num_hidden_layers if depth is None else depth, None
         inputs, x = self.front()
         if config.num_buckets is not None and depth:
@@ -261,15 +264,24 @@ class GraphBuilder:
 
     def linear(self, x: Node, name: str, inputs: int, outputs: int, factor: float = 1.0) -> Node:
         """(..., inputs) to (..., outputs), times a factor."""
-        weight, bias = self.weight(f"{name}.weight", (outputs, inputs)), self.weight(f"{name}.bias", (outputs,))
-        if factor != 1.0:
-            weight, bias = weight * np.float32(factor), bias * np.float32(factor)
-        return ops.matmul(x, constant(weight), transpose_a=False, transpose_b=True) + constant(bias)
+        weight = self.operand(f"{name}.weight", (outputs, inputs), factor)
+        return ops.matmul(x, weight, transpose_a=False, transpose_b=True) + self.operand(
+            f"{name}.bias", (outputs,), factor
+        )
 
     def layer_norm(self, x: Node, name: str, width: int, eps: float) -> Node:
         """A layer norm over the last axis."""
-        weight, bias = self.weight(f"{name}.weight", (width,)), self.weight(f"{name}.bias", (width,))
-        return normalized(x, eps) * constant(weight) + constant(bias)
+        weight, bias = self.operand(f"{name}.weight", (width,)), self.operand(f"{name}.bias", (width,))
+        return normalized(x, eps) * weight + bias
+
+    def operand(self, name: str, shape: tuple[int, ...], factor: float = 1.0) -> Node:
+        """A weight times a factor; an input of the graph where it belongs to one of several languages."""
+        if self.checkpoint.languages and of_language(name):
+            outputs = -1 if name.startswith("lm_head.") else shape[0]  # languages differ in their letters
+            self.spoken.append(ops.parameter([outputs, *shape[1:]], np.float32, name))
+            return self.spoken[-1]
+        weight = self.weight(name, shape)
+        return constant(weight if factor == 1.0 else weight * np.float32(factor))
 
 
 def graph(inputs: list[Parameter], outputs: list[Node]) -> Model:

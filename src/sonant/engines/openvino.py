@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from openvino import Core, InferRequest, Model
+from openvino import Core, InferRequest, Model, Tensor
 
-from sonant.checkpoints import Checkpoint
+from sonant.checkpoints import Checkpoint, of_language
 from sonant.engines import Precision, check_finite, check_precision, choose_layers
 from sonant.engines.graph import FirstLayer, GraphBuilder, distance_buckets
 from sonant.errors import EngineError, OptionError
@@ -46,6 +46,7 @@ class OpenVinoEngine:
         self._builder = GraphBuilder(checkpoint)
         self._first_layer = FirstLayer(checkpoint)
         self._states: tuple[int, InferRequest] | None = None
+        self._requests: list[InferRequest] = []
         self._log_probs = None if checkpoint.vocabulary is None else self._compile(self._builder.log_probs())
 
     def emit(self, waveforms: Sequence[FloatArray]) -> list[FloatArray]:
@@ -76,6 +77,20 @@ class OpenVinoEngine:
             return [np.zeros((0, self.config.hidden_size), np.float32) for _ in wanted]
         return self._infer(self._reaching(max(wanted, default=0)), waveform, wanted)
 
+    def adapt(self, checkpoint: Checkpoint) -> None:
+        """Take over the language of a checkpoint that is the same model otherwise.
+
+        Adapters and head are inputs of the graphs, so that nothing is compiled again. Raises `CheckpointError` where a
+        weight does not fit, and leaves everything as it was.
+        """
+        taken = [(request, language_weights(request, checkpoint)) for request in self._requests]
+        with self._lock:
+            for request, weights in taken:
+                for place, tensor in weights.items():
+                    request.set_input_tensor(place, tensor)
+            self.checkpoint, self.config = checkpoint, checkpoint.config
+            self._builder = GraphBuilder(checkpoint)
+
     def convolved(self, waveform: FloatArray) -> FloatArray:
         """What the convolutions give (T, C), normalised where the family does that; the first call prepares it."""
         if not self.config.num_frames(len(waveform)):
@@ -103,6 +118,9 @@ class OpenVinoEngine:
         if self.threads is not None:
             options["INFERENCE_NUM_THREADS"] = self.threads
         request = self._core.compile_model(model, "CPU", options).create_infer_request()
+        for place, tensor in language_weights(request, self.checkpoint).items():
+            request.set_input_tensor(place, tensor)  # which stays for all clips to come
+        self._requests.append(request)
         # OpenVINO 2026.4 attends wrongly ever after where the first clip that it sees is a single frame: show it two
         self._infer(request, np.zeros(self.config.receptive_field + self.config.hop, np.float32), [])
         return request
@@ -125,6 +143,19 @@ class OpenVinoEngine:
                 f"{self.checkpoint.name} needs more memory than is free for a clip of {len(waveform)} samples; "
                 "take shorter windows, or close other programs."
             ) from error
+
+
+def language_weights(request: InferRequest, checkpoint: Checkpoint) -> dict[int, Tensor]:
+    """A language's weights for those inputs of a graph that take them, by the inputs' places."""
+    weights: dict[int, Tensor] = {}
+    for i, port in enumerate(request.model_inputs):
+        name = port.node.friendly_name
+        if of_language(name):
+            sizes = [
+                size.get_length() if size.is_static else checkpoint.config.vocab_size for size in port.partial_shape
+            ]
+            weights[i] = Tensor(checkpoint.weight(name, tuple(size or 0 for size in sizes)).copy())
+    return weights
 
 
 def find_precision(name: str, core: Core) -> Precision:

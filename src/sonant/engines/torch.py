@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from sonant.checkpoints import Checkpoint
+from sonant.checkpoints import Checkpoint, of_language
 from sonant.engines import Precision, check_finite, check_precision, choose_layers
 from sonant.errors import EngineError, OptionError
 from sonant.model.config import EncoderConfig
@@ -87,6 +87,25 @@ class TorchEngine:
         with self._computing():
             states = self._encoder(*self._batch([waveform]), all_states=True).states
             return [states[layer][0].float().cpu().numpy() for layer in wanted]
+
+    def adapt(self, checkpoint: Checkpoint) -> None:
+        """Take over the language of a checkpoint that is the same model otherwise; the other weights stay in place.
+
+        Raises `CheckpointError` where a weight does not fit, and leaves everything as it was.
+        """
+        assert self._head is not None
+        outputs = len(checkpoint.require_vocabulary())
+        places = dict(self._encoder.named_parameters()) | {f"lm_head.{k}": p for k, p in self._head.named_parameters()}
+        taken: dict[str, Tensor] = {}
+        with self._computing():
+            for name, old in places.items():
+                if of_language(name):
+                    shape = (outputs, *old.shape[1:]) if name.startswith("lm_head.") else tuple(old.shape)
+                    taken[name] = torch.tensor(checkpoint.weight(name, shape), dtype=old.dtype, device=old.device)
+            for name, new in taken.items():
+                places[name].data = new
+        self._head.out_features = outputs
+        self.checkpoint, self.config = checkpoint, checkpoint.config
 
     def convolved(self, waveform: FloatArray) -> FloatArray:
         """What the convolutions give (T, C), normalised where the family does that."""
