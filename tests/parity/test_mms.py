@@ -19,6 +19,7 @@ import sonant
 from parity.test_checkpoints_hf import theirs
 from parity.tiny import VARIANTS, random_waveform
 from sonant.checkpoints import open_checkpoint
+from sonant.cli import main
 from sonant.errors import CheckpointError
 
 CONFIG = replace(VARIANTS["mms"], vocab_size=8)
@@ -123,6 +124,19 @@ def test_a_language_that_fails_leaves_the_old_one(engine: str, folder: Path) -> 
         asr.set_language("fr")
     assert asr.checkpoint.language == "fra"
     np.testing.assert_array_equal(emitted(asr), before)
+
+
+def test_the_command_takes_a_language(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    example = Path(__file__).parents[2] / "examples" / "digits.ogg"
+    words = ["sonant", "transcribe", example, "--model", folder, "--language", "fra", "--format", "json"]
+    monkeypatch.setattr("sys.argv", [str(word) for word in words])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert json.loads(capfd.readouterr().out)["language"] == "fra"
 
 
 def test_what_no_model_speaks_is_refused(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,6 +139,34 @@ def test_a_cached_model_may_lack_what_it_does_not_need(server: Hub, monkeypatch:
     monkeypatch.setattr(file_download, "get_hf_file_metadata", ask)
     assert open_checkpoint("owner/model").config.vocab_size == 3
     assert len(asked) == 1  # each question in vain may take seconds
+
+
+def test_a_language_is_fetched_when_it_is_asked_for(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = json.loads((server.folder / "config.json").read_text())
+    (server.folder / "config.json").write_text(json.dumps(config | {"adapter_attn_dim": 2}))
+    languages = {"eng": {"<pad>": 0, "|": 1, "a": 2}, "fra": {"<pad>": 0, "|": 1, "a": 2, "é": 3}}
+    (server.folder / "vocab.json").write_text(json.dumps(languages))
+    (server.folder / "tokenizer_config.json").write_text('{"target_lang": "eng"}')
+    save_file({"lm_head.weight": np.full((4, 4), 7, np.float32)}, server.folder / "adapter.fra.safetensors")
+    checkpoint = open_checkpoint("owner/model")
+    assert (checkpoint.language, checkpoint.languages) == ("eng", ("eng", "fra"))
+    assert not any("adapter" in request for request in server.requests)
+    french = checkpoint.in_language("fra")
+    assert french.require_vocabulary().tokens == ("<pad>", "|", "a", "é")
+    assert french.tensors["lm_head.weight"].shape == (4, 4)
+    assert french.config.vocab_size == 4
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    server.requests.clear()
+    assert open_checkpoint("owner/model", language="fra").require_vocabulary() == french.vocabulary
+    assert server.requests == []
+
+
+def test_a_language_that_is_not_in_the_cache_needs_the_network(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    test_a_language_is_fetched_when_it_is_asked_for(server, monkeypatch)
+    for path in Path(constants.HF_HUB_CACHE).glob("models--owner--model/snapshots/*/adapter.*"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match=r"adapter\.fra\.safetensors is not in the cache .* cannot be reached"):
+        open_checkpoint("owner/model", language="fra")
 
 
 def test_weights_in_several_files_or_of_pytorch_are_fetched(server: Hub) -> None:

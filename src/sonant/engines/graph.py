@@ -265,9 +265,8 @@ class GraphBuilder:
     def linear(self, x: Node, name: str, inputs: int, outputs: int, factor: float = 1.0) -> Node:
         """(..., inputs) to (..., outputs), times a factor."""
         weight = self.operand(f"{name}.weight", (outputs, inputs), factor)
-        return ops.matmul(x, weight, transpose_a=False, transpose_b=True) + self.operand(
-            f"{name}.bias", (outputs,), factor
-        )
+        bias = self.operand(f"{name}.bias", (outputs,), factor)
+        return ops.matmul(x, weight, transpose_a=False, transpose_b=True) + bias
 
     def layer_norm(self, x: Node, name: str, width: int, eps: float) -> Node:
         """A layer norm over the last axis."""
@@ -278,8 +277,10 @@ class GraphBuilder:
         """A weight times a factor; an input of the graph where it belongs to one of several languages."""
         if self.checkpoint.languages and of_language(name):
             outputs = -1 if name.startswith("lm_head.") else shape[0]  # languages differ in their letters
-            self.spoken.append(ops.parameter([outputs, *shape[1:]], np.float32, name))
-            return self.spoken[-1]
+            parameter = ops.parameter([outputs, *shape[1:]], np.float32)
+            parameter.set_friendly_name(name)  # the operator's own argument of that name has no effect
+            self.spoken.append(parameter)
+            return parameter
         weight = self.weight(name, shape)
         return constant(weight if factor == 1.0 else weight * np.float32(factor))
 

@@ -151,10 +151,9 @@ def language_weights(request: InferRequest, checkpoint: Checkpoint) -> dict[int,
     for i, port in enumerate(request.model_inputs):
         name = port.node.friendly_name
         if of_language(name):
-            sizes = [
-                size.get_length() if size.is_static else checkpoint.config.vocab_size for size in port.partial_shape
-            ]
-            weights[i] = Tensor(checkpoint.weight(name, tuple(size or 0 for size in sizes)).copy())
+            outputs = checkpoint.config.vocab_size or 0
+            shape = tuple(size.get_length() if size.is_static else outputs for size in port.partial_shape)
+            weights[i] = Tensor(checkpoint.weight(name, shape).copy())
     return weights
 
 
