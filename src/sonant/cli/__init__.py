@@ -18,6 +18,7 @@ VERBS = {
     "evaluate": "How well a model transcribes, alone or against another.",
     "lm": "N-gram language models: build, convert and question them.",
     "train": "A recipe and transcribed speech to a model.",
+    "convert": "Any checkpoint or training to a folder that transformers loads.",
     "doctor": "What is installed here, and why a transcript is empty or bad.",
 }
 """Every verb with the line that `sonant --help` shows, in the order of a user's life."""
