@@ -16,6 +16,7 @@ _HOMES = {
     "models": "checkpoints.catalogue",
     "WindowSpec": "windows",
     "GreedyDecoder": "decode.greedy",
+    "BeamDecoder": "decode.beam",
     "Vocabulary": "types",
     "Emissions": "types",
     "Letter": "types",
@@ -36,6 +37,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from sonant.checkpoints.catalogue import models as models
+    from sonant.decode.beam import BeamDecoder as BeamDecoder
     from sonant.decode.greedy import GreedyDecoder as GreedyDecoder
     from sonant.errors import AudioError as AudioError
     from sonant.errors import CheckpointError as CheckpointError

@@ -139,6 +139,11 @@ class Hypothesis:
     """Natural logarithm of what the decoder maximised; comparable within one decoder and file only."""
     space: str = " "
     """What stands between two words."""
+    acoustic: float = 0.0
+    """The part of the score that the emissions give: natural logarithm of the text's probability, as far as it was
+    searched; 0 where a decoder does not tell it apart."""
+    lm: float = 0.0
+    """Natural logarithm of the probability that the language model gives the text, unweighted; 0 without a model."""
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Emissions to hypotheses: greedily, or (later) by beam search with lexicon and language model."""
+"""Emissions to hypotheses: greedily, or by beam search with lexicon and language model."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Its sources lie beside this file, one header a part; `module.cpp` and `bind_*.cp
 C-contiguous float32, checked and never converted: a `TypeError` names what came. Shapes: T frames, V tokens, R runs.
 Words and paths are bytes. `LanguageModel` (lm.h), `ArpaReader` (arpa.h) and `convert_kenlm` (kenlm.h) are what
 `sonant.decode.lm` stands on; what a file gets wrong they call a `RuntimeError`. `KneserNey` (kneser_ney.h) does the
-work of `sonant.decode.estimate`.
+work of `sonant.decode.estimate`, `BeamSearch` and `BeamState` (beam.h) that of `sonant.decode.beam`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sonant.native import _native
 from sonant.native._native import (
     ArpaReader,
+    BeamSearch,
+    BeamState,
     KneserNey,
     LanguageModel,
     TemporaryFileError,
@@ -22,7 +24,23 @@ from sonant.native._native import (
     convert_kenlm,
 )
 
-__all__ = ["ArpaReader", "KneserNey", "LanguageModel", "TemporaryFileError", "TextError", "convert_kenlm", "runs"]
+__all__ = [
+    "ArpaReader",
+    "BeamSearch",
+    "BeamState",
+    "KneserNey",
+    "LanguageModel",
+    "Parts",
+    "TemporaryFileError",
+    "TextError",
+    "convert_kenlm",
+    "first_fault",
+    "runs",
+]
+
+Parts = tuple[list[int], list[int], list[int], list[int], list[int], list[float]]
+"""A reading from the beam: of its words the lexicon's number (-1 outside it) and one past the last letter, then of its
+letters the token, the first frame, one past the last frame, and the highest log-probability."""
 
 
 def runs(
@@ -36,3 +54,8 @@ def runs(
     a piece's first run continues the last one's final run if their tokens are equal. NaN is the caller's to refuse.
     """
     return _native.runs(log_probs)
+
+
+def first_fault(log_probs: NDArray[np.float32]) -> tuple[int, int]:
+    """What no search can use in (T, V), and its frame: 1 is NaN or infinity, 2 no token that is possible, 0 nothing."""
+    return _native.first_fault(log_probs)

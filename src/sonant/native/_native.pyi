@@ -1,5 +1,5 @@
-from collections.abc import Callable
-from typing import TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,3 +70,30 @@ class ArpaReader:
     def __init__(self) -> None: ...
     def feed(self, text: bytes) -> None: ...
     def write(self, write: Callable[[bytes], object]) -> None: ...
+
+Parts: TypeAlias = tuple[list[int], list[int], list[int], list[int], list[int], list[float]]
+
+class BeamSearch:
+    def __init__(
+        self,
+        written: Sequence[bool],
+        blank: int,
+        separator: int,
+        lexicon: Sequence[tuple[Sequence[int], int]],
+        lm_words: Sequence[str],
+        lm: LanguageModel | None,
+        phrases: Sequence[tuple[Sequence[int], int]],
+        boosts: Sequence[float],
+        settings: Mapping[str, float | bool],
+    ) -> None: ...
+    def words_known(self) -> int: ...
+
+class BeamState:
+    def __init__(self, search: BeamSearch) -> None: ...
+    def feed(self, log_probs: NDArray[np.float32], pause: int) -> None: ...
+    def finish(self, count: int) -> list[tuple[float, float, float, Parts]]: ...
+    def stable(self, first: int) -> Parts: ...
+    @property
+    def num_frames(self) -> int: ...
+
+def first_fault(log_probs: NDArray[np.float32]) -> tuple[int, int]: ...

@@ -43,6 +43,7 @@ std::tuple<Array<std::int32_t>, Array<std::int32_t>, Array<float>, double> runs(
             to_numpy(std::move(found.peaks)), found.total};
 }
 
+void bind_beam(nb::module_& module);
 void bind_estimate(nb::module_& module);
 void bind_lm(nb::module_& module);
 
@@ -50,4 +51,5 @@ NB_MODULE(_native, module) {
     module.def("runs", &runs, nb::arg("log_probs").noconvert());
     bind_estimate(module);
     bind_lm(module);
+    bind_beam(module);  // which takes a LanguageModel
 }

@@ -1,0 +1,260 @@
+"""Beam search: the reading that emissions, a lexicon, a language model and hotwords together make the likeliest.
+
+The search itself is compiled (`native/beam.h`); here are its settings, the checks of what comes in, and words out of
+what comes back. Shapes: T frames, V tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from math import exp, inf, isfinite
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonant import native
+from sonant.decode.hotwords import has_bounds, hotword_phrases
+from sonant.decode.lexicon import Lexicon, letters_lexicon, read_lexicon, writable
+from sonant.decode.lm import LanguageModel, open_lm
+from sonant.decode.words import PAUSE, word_of
+from sonant.errors import OptionError, VocabularyError
+from sonant.types import Emissions, FloatArray, Hypothesis, Letter, Vocabulary, Word
+
+ROWS_CHECKED = 16
+"""Frames of a piece whose probabilities are summed, to tell log-probabilities from other scores."""
+
+LOG_SUM_TOLERANCE = 0.05
+"""How far from 0 the logarithm of a frame's summed probabilities may be: rounding to half precision stays below."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamSettings:
+    """What the search weighs and how far it looks. All scores are natural logarithms."""
+
+    lm_weight: float = 1.0
+    """Factor of the language model's log-probabilities."""
+    word_bonus: float = 1.0
+    """Added for each word; models without it prefer few long words."""
+    unknown_penalty: float | None = 4.0
+    """Taken off for each word outside the lexicon; None (or infinity) makes such words impossible."""
+    letter_penalty: float = 3.0
+    """Taken off for each letter of a word outside the lexicon; without it, words run together."""
+    beam_size: int = 100
+    """Hypotheses that are kept from frame to frame, at most."""
+    score_threshold: float = 16.0
+    """Hypotheses so far below the best one are given up; what decides on speed."""
+    token_threshold: float = 12.0
+    """Tokens so far below the best one of a frame are not tried."""
+    blank_skip: float = 0.999
+    """Frames whose blank is likelier than this hold nothing else; 1 looks at every frame."""
+    recombine: bool = True
+    """Whether texts that no model can tell apart any more share a place in the beam. Without it the score of a text
+    is exact, given beam and thresholds wide enough, but long recordings fill the beam with old alternatives."""
+    nbest: int = 1
+    """Readings of different texts that `finish` gives, at most."""
+
+    def __post_init__(self) -> None:
+        numbers = {name: getattr(self, name) for name in ("lm_weight", "word_bonus", "letter_penalty")}
+        for name, value in numbers.items():
+            if not isfinite(value):
+                raise OptionError(f"{name} must be a finite number, but is {value}; leave it out for the default.")
+        for name in ("score_threshold", "token_threshold"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"{name} must be above 0, but is {getattr(self, name)}; infinity tries everything.")
+        for name in ("beam_size", "nbest"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1, but is {getattr(self, name)}; leave it out.")
+        if not 0 < self.blank_skip <= 1:
+            raise OptionError(f"blank_skip must be a probability, but is {self.blank_skip}; 1 looks at every frame.")
+        if self.unknown_penalty != self.unknown_penalty:
+            raise OptionError("unknown_penalty must be a number or None, but is nan; None closes the vocabulary.")
+
+
+class BeamDecoder:
+    """Beam search over any `Emissions`; safe to share between threads.
+
+    `lm` is a file (or an open `LanguageModel`), `lexicon` a file or lines for `read_lexicon`. Without a lexicon, the
+    words of the model that the vocabulary can spell are the lexicon; without a model, too, any text goes. Words outside
+    the lexicon cost `unknown_penalty` and `letter_penalty`. `hotwords` maps words and phrases to what each adds to a
+    score (8 is much, 3 a little); they join the lexicon. Further settings: `BeamSettings`.
+
+    Raises `OptionError` for settings and files that cannot be, and `VocabularyError` for a lexicon, a model or hotwords
+    that the vocabulary cannot spell.
+    """
+
+    name = "beam"
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        lm: str | PathLike[str] | LanguageModel | None = None,
+        lexicon: str | PathLike[str] | Iterable[str] | None = None,
+        hotwords: Mapping[str, float] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.vocabulary = vocabulary
+        if unknown := sorted(settings.keys() - BeamSettings.__dataclass_fields__.keys()):
+            raise OptionError(
+                f"The settings of a beam are {', '.join(BeamSettings.__dataclass_fields__)}, but {unknown[0]} was "
+                "given; name one of them."
+            )
+        self.settings = BeamSettings(**settings)
+        self.lm = open_lm(lm) if isinstance(lm, str | PathLike) else lm
+        self.words, self._search = self._build(lexicon, hotwords or {})
+
+    def decode(self, emissions: Emissions) -> list[Hypothesis]:
+        """The readings of a whole recording, best first."""
+        state = self.start(emissions.vocabulary)
+        state.feed(emissions)
+        return state.finish()
+
+    def decode_many(self, many: Sequence[Emissions], threads: int = 1) -> list[list[Hypothesis]]:
+        """The readings of each of many recordings, over threads."""
+        if threads < 1:
+            raise OptionError(f"threads must be at least 1, but is {threads}; leave it out.")
+        if threads == 1:
+            return [self.decode(emissions) for emissions in many]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(self.decode, many))
+
+    def start(self, vocabulary: Vocabulary) -> BeamState:
+        """Begin a recording that comes in pieces."""
+        if vocabulary.tokens != self.vocabulary.tokens:
+            raise VocabularyError(
+                "A decoder hears emissions of its own vocabulary, but these have other tokens; "
+                "make the decoder with the vocabulary of the model."
+            )
+        return BeamState(self, self._search)
+
+    def _build(
+        self, source: str | PathLike[str] | Iterable[str] | None, hotwords: Mapping[str, float]
+    ) -> tuple[list[str], native.BeamSearch]:
+        vocabulary, settings = self.vocabulary, self.settings
+        given: list[str] | None = None
+        if source is not None:
+            lexicon = read_lexicon(source, vocabulary)
+        elif self.lm is not None:
+            lexicon, given = letters_lexicon(self.lm.words(), vocabulary)
+        else:
+            lexicon = Lexicon()
+        free = source is None and self.lm is None
+        in_model = given or list(lexicon.words)
+        phrases, boosts = hotword_phrases(hotwords, lexicon, vocabulary, join=not free)
+        in_model += lexicon.words[len(in_model) :]  # hotwords that joined
+        unknown = inf if settings.unknown_penalty is None else settings.unknown_penalty
+        numbers = {name: getattr(settings, name) for name in BeamSettings.__dataclass_fields__}
+        search = native.BeamSearch(
+            written=[writable(i, vocabulary) for i in range(len(vocabulary))],
+            blank=vocabulary.blank,
+            separator=-1 if vocabulary.separator is None else vocabulary.separator,
+            lexicon=lexicon.spellings,
+            lm_words=in_model,
+            lm=None if self.lm is None else self.lm.native,
+            phrases=phrases,
+            boosts=boosts,
+            settings={
+                **numbers,
+                "open": free or unknown < inf,
+                "unknown_penalty": 0.0 if free else min(unknown, 1e6),
+                "letter_penalty": 0.0 if free else settings.letter_penalty,
+                "rivals": settings.nbest > 1,
+                "bounded": has_bounds(vocabulary),
+            },
+        )
+        if self.lm is not None and not (lexicon.words and search.words_known()):
+            raise VocabularyError(
+                "A language model must have words that the vocabulary or the lexicon has, but this one shares none; "
+                "look whether letter case and language are the same."
+            )
+        return lexicon.words, search
+
+
+class BeamState:
+    """A recording as far as it has been heard; pieces in any cut give what the whole gives."""
+
+    def __init__(self, decoder: BeamDecoder, search: native.BeamSearch) -> None:
+        self._decoder = decoder
+        self._state = native.BeamState(search)
+        self._first = 0
+        self._frame_seconds: float | None = None
+        self._stable: list[Word] = []
+
+    def feed(self, emissions: Emissions) -> None:
+        """Hear the next piece; float types and layouts are converted.
+
+        Raises `OptionError` for what are no log-probabilities; the state is then as before.
+        """
+        vocabulary = self._decoder.vocabulary
+        first = self._first + self._state.num_frames if self._frame_seconds else emissions.first
+        log_probs = checked(emissions.log_probs, len(vocabulary), first)
+        if self._frame_seconds is None:
+            self._frame_seconds, self._first = emissions.frame_seconds, emissions.first
+        self._state.feed(log_probs, round(PAUSE / self._frame_seconds))
+
+    @property
+    def stable(self) -> tuple[Word, ...]:
+        """The words that the best reading will begin with, whatever comes; their times may yet move by a frame."""
+        parts = self._state.stable(len(self._stable))
+        self._stable += self._words(parts)
+        return tuple(self._stable)
+
+    def finish(self) -> list[Hypothesis]:
+        """The readings of all that was fed, best first; more may be fed after it."""
+        space = self._decoder.vocabulary.space
+        found: dict[str, Hypothesis] = {}
+        for score, acoustic, lm, parts in self._state.finish(self._decoder.settings.nbest):
+            hypothesis = Hypothesis(tuple(self._words(parts)), score, space, acoustic, lm)
+            found.setdefault(hypothesis.text, hypothesis)
+        return list(found.values())
+
+    def _words(self, parts: native.Parts) -> list[Word]:
+        numbers, ends, tokens, starts, stops, peaks = parts
+        texts, listed = self._decoder.vocabulary.tokens, self._decoder.words
+        first, seconds = self._first, self._frame_seconds or 0.0
+        letters = [
+            Letter(texts[token], (first + start) * seconds, (first + stop) * seconds, exp(peak))
+            for token, start, stop, peak in zip(tokens, starts, stops, peaks, strict=True)
+        ]
+        words: list[Word] = []
+        begin = 0
+        for number, end in zip(numbers, ends, strict=True):
+            word = word_of(letters[begin:end])
+            words.append(word if number < 0 else replace(word, text=listed[number]))
+            begin = end
+        return words
+
+
+def checked(log_probs: NDArray[Any], num_tokens: int, first: int) -> FloatArray:
+    """Log-probabilities (T, V) as the compiled search wants them, or an `OptionError` with what is wrong."""
+    array = np.asarray(log_probs)
+    if array.ndim != 2 or array.shape[1] != num_tokens:
+        raise VocabularyError(
+            f"Emissions must have one column a token, ({num_tokens} here), but have the shape {array.shape}; "
+            "pass the vocabulary of the model that emitted them."
+        )
+    if array.dtype.kind != "f":
+        raise OptionError(f"Emissions must be floating-point numbers, but are {array.dtype}; pass log-probabilities.")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, np.float32)
+    fault, frame = native.first_fault(array)
+    if fault:
+        what = "a value that is no log-probability (NaN or infinity)" if fault == 1 else "no token that is possible"
+        raise OptionError(
+            f"Emissions must be log-probabilities, but frame {first + frame} has {what}; "
+            "look at the audio there and at the model's precision."
+        )
+    rows = array[:: max(len(array) // ROWS_CHECKED, 1)]
+    sums = np.log(np.exp(np.minimum(rows, 50.0), dtype=np.float64).sum(1))
+    if len(rows) and np.abs(sums).max() > LOG_SUM_TOLERANCE:
+        are = "are probabilities" if _are_probabilities(rows) else "do not add up to 1 in each frame"
+        do = "take their logarithm" if _are_probabilities(rows) else "apply log-softmax to the model's logits"
+        raise OptionError(f"Emissions must be log-probabilities, but these {are}; {do} first.")
+    return array
+
+
+def _are_probabilities(rows: FloatArray) -> bool:
+    return bool((rows >= 0).all() and np.allclose(rows.sum(1), 1.0, atol=LOG_SUM_TOLERANCE))

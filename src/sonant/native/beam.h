@@ -1,0 +1,201 @@
+// CTC beam search with a lexicon, a language model and hotwords. What a search is (BeamSearch, shared by threads) and
+// how far it has come in one recording (BeamState) are two values; beam.cpp has the steps.
+//
+// A hypothesis is where it stands in the word under way and all that can matter to what follows: the state of the
+// language model and of the hotwords. Paths that agree in this share one place of the beam: of the same text their
+// probabilities add up, of different texts the better one stays, and the other is kept as its rival for n-best lists.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "hotwords.h"
+#include "lm.h"
+#include "log_add.h"
+#include "paths.h"
+#include "trie.h"
+
+namespace sonant {
+
+inline constexpr std::uint32_t kNoToken = 0xFFFFFFFFu;
+inline constexpr std::uint32_t kUnknownWord = 0xFFFFFFFFu;  // a word outside the lexicon, spelled by its letters
+inline constexpr std::uint32_t kOutside = 0xFFFFFFFFu;      // in place of a node: the spelling has left the lexicon
+
+struct BeamOptions {
+    std::uint32_t num_tokens = 0;
+    std::uint32_t blank = 0;
+    std::uint32_t separator = kNoToken;
+    std::vector<bool> written;  // tokens that may be read as letters
+    std::size_t beam_size = 100;
+    float token_threshold = 12.0f;  // below a frame's best token
+    float score_threshold = 16.0f;  // below a frame's best hypothesis
+    float blank_skip = 0.0f;        // log-probability of the blank above which nothing else is looked at
+    float lm_weight = 1.0f;
+    float word_bonus = 0.0f;
+    bool open = true;              // words outside the lexicon are possible
+    float unknown_penalty = 0.0f;  // for each such word
+    float letter_penalty = 0.0f;   // for each of its letters
+    bool recombine = true;         // False: only paths of the same text share a place
+    bool rivals = false;           // keep what n-best lists need
+    bool bounded = true;           // hotwords begin and end with words
+};
+
+// What all recordings share; never changes.
+class BeamSearch {
+public:
+    // `lexicon` spells entries of `lm_words`, which holds each entry's word of the model. `phrases` have the token
+    // `num_tokens` for a boundary between words. The model may be null and must outlive the search.
+    BeamSearch(const BeamOptions& options, const Spellings& lexicon, std::vector<WordId> lm_words,
+               const LanguageModel* lm, const Spellings& phrases, const std::vector<float>& boosts);
+
+    BeamOptions options;
+    Trie trie;
+    std::vector<WordId> lm_words;
+    const LanguageModel* lm;
+    Hotwords hotwords;
+    std::vector<float> look_ahead;  // by node: the weighted log-probability of the likeliest word below
+    float unknown_look_ahead = 0.0f;
+};
+
+struct Hypothesis {
+    float blank = 0.0f, token = kNever;  // log-probability of the paths that end in a blank, and in the last token
+    float total = 0.0f;                  // of both
+    float extra = 0.0f;                  // what else counts: model, bonuses, penalties, hotwords
+    std::uint64_t history = 0;           // identity of the words before
+    std::uint64_t spelling = 0;          // identity of the letters since; outside the lexicon only
+    Trie::Node node = Trie::kRoot;
+    LmState context = 0;
+    Hotwords::State hot = 0;
+    std::uint32_t last = kNoToken;  // the last letter of the word under way; none between words
+    std::uint32_t num_letters = 0;  // of the word under way
+    std::uint32_t start = 0, end = 0;
+    float peak = 0.0f;
+    std::uint32_t letters = Paths::kNothing;  // before the last letter
+    std::uint32_t words = Paths::kNothing;
+
+    float score() const noexcept { return total + extra; }
+    bool between_words() const noexcept { return node == Trie::kRoot; }
+};
+
+struct Token {
+    std::uint32_t id;
+    float score;
+};
+
+// What closing the word under way would give.
+struct Closing {
+    std::uint32_t word;
+    std::uint64_t identity;
+    LmStep step;
+    Hotwords::State hot;
+    float extra;
+};
+
+struct HeardWord {
+    std::uint32_t word;      // entry of the lexicon or kUnknownWord
+    std::size_t end_letter;  // one past its last letter in Reading::letters
+};
+
+struct Reading {
+    std::vector<HeardWord> words;
+    std::vector<LetterLink> letters;  // frames count from the first one fed
+    double score = 0.0, acoustic = 0.0, lm = 0.0;
+};
+
+enum class Fault { none, not_a_number, all_impossible };
+
+class BeamState {
+public:
+    explicit BeamState(std::shared_ptr<const BeamSearch> search);
+
+    // (T, V) log-probabilities, row-major. `pause` is the number of frames that end a word whose separator is missing.
+    void feed(const float* log_probs, std::size_t num_frames, std::size_t pause);
+
+    // The best readings of distinct texts, best first, at least one; what has been fed stays as it is.
+    std::vector<Reading> finish(std::size_t count) const;
+
+    // The words that all hypotheses have in common, from word `first` on.
+    Reading stable(std::size_t first) const;
+
+    std::size_t num_frames() const noexcept { return frame_; }
+    std::size_t num_tokens() const noexcept { return search_->options.num_tokens; }
+
+private:
+    enum class Move : std::uint8_t { stay, extend, close, close_and_extend };
+    struct Candidate : Hypothesis {
+        float strength = kNever;  // of the path that the links follow
+        std::uint32_t parent = 0;
+        Move move = Move::stay;
+        Closing closed{};  // by the move
+    };
+    struct Slot {
+        std::uint64_t key;
+        std::uint32_t candidate, stamp;
+    };
+    struct Loser {
+        std::uint32_t winner;
+        Candidate candidate;
+    };
+    struct Memo {
+        LmState context = 0;
+        WordId word = 0;
+        bool filled = false;
+        LmStep step{};
+    };
+
+    // One frame: begin_frame, any number of proposals, commit.
+    void step(const float* row, float peak);
+    void rest(float blank);
+    void close_all();
+    void begin_frame();
+    void find_active(const float* row, float peak);
+    void stay(std::uint32_t i, const float* row);
+    void extend(std::uint32_t i, float gain);
+    float cost_of_departure(const Hypothesis& h) const;
+    void go_on(std::uint32_t i, const Token& token, float from, Trie::Node child, float departure);
+    void close(std::uint32_t i, float blank, float token);
+    void begin_word(std::uint32_t i, const Closing* closed, const Token& token, float from);
+    bool hopeless(float score) const noexcept { return !(score >= best_ - search_->options.score_threshold); }
+    void place(const Hypothesis& next, std::uint32_t parent, Move move, const Closing* closed);
+    void commit(const float* row);
+
+    void find_closings(const Hypothesis& h, std::vector<Closing>& found) const;
+    bool may_close(const Hypothesis& h) const;
+    LmStep lm_step(LmState context, WordId word) const;
+    std::uint64_t key_of(const Hypothesis& h) const;
+    Slot& slot_of(std::uint64_t key);
+    void grow_table();
+    std::vector<std::uint32_t> select();
+    void link(Candidate& candidate, const float* row);
+    std::uint32_t letters_of(std::uint32_t parent);
+    void keep_rivals(const std::vector<std::uint32_t>& chosen, const float* row);
+    void rescale();
+    std::uint32_t common_word() const;
+
+    friend class NBest;  // which reads, and changes nothing
+
+    std::shared_ptr<const BeamSearch> search_;
+    std::vector<Hypothesis> beam_;  // the best one first
+    std::vector<Candidate> candidates_;
+    std::vector<Loser> losers_;
+    std::vector<Slot> table_;
+    std::vector<Token> active_;          // letters that the frame allows, likeliest first
+    std::vector<Closing> closings_;      // of the hypothesis that is looked at
+    std::vector<std::uint32_t> pushed_;  // by parent: its last letter as a link, made when first needed
+    mutable std::array<Memo, 1024> memo_;
+    Paths paths_;
+    float best_ = kNever;
+    double acoustic_offset_ = 0.0, extra_offset_ = 0.0;
+    std::uint32_t frame_ = 0, stamp_ = 0;
+    std::size_t blank_run_ = 0;
+    bool rested_ = false;  // since the last frame that was looked at, only blanks
+};
+
+// The first frame with a value that is not a number, or where no token is possible.
+Fault first_fault(const float* log_probs, std::size_t num_frames, std::size_t num_tokens, std::size_t& frame);
+
+}  // namespace sonant
