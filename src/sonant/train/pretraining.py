@@ -48,7 +48,7 @@ class PretrainingTask:
     """What both have in common."""
 
     better: str | None = None
-    labelled: ClassVar[bool] = False
+    labelled = False
     vocabulary = None
     space = " "
     watched: ClassVar[tuple[str, ...]]

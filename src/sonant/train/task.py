@@ -51,16 +51,30 @@ class Task(Protocol):
     """What stands between the texts of joined utterances."""
     notes: tuple[str, ...]
     """What the user should know before the run, a sentence each."""
-    labelled: bool
-    """Whether transcripts are learnt."""
-    wants_clean: bool
-    """Whether batches must have their rows as they were before they were varied, too."""
-    better: str | None
-    """Name of the score that chooses the best model, lower is better; None where the last one is."""
-    guard: CollapseGuard | None
-    """What watches each step."""
-    watched: tuple[str, ...]
-    """Metrics that it is told of, those of all ranks added up; first the loss."""
+    @property
+    def labelled(self) -> bool:
+        """Whether transcripts are learnt."""
+        ...
+
+    @property
+    def wants_clean(self) -> bool:
+        """Whether batches must have their rows as they were before they were varied, too."""
+        ...
+
+    @property
+    def better(self) -> str | None:
+        """Name of the score that chooses the best model, lower is better; None where the last one is."""
+        ...
+
+    @property
+    def guard(self) -> CollapseGuard | None:
+        """What watches each step."""
+        ...
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Metrics that it is told of, those of all ranks added up; first the loss."""
+        ...
 
     @property
     def model(self) -> nn.Module:
