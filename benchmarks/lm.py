@@ -4,7 +4,7 @@
 
 A made-up 4-gram model of so many million n-grams is converted and opened. With `--arpa` and a text of one sentence a
 line, that model scores the text sentence by sentence here and in KenLM (`pip install kenlm`; it reads the ARPA file
-into hash tables), in turns, CPU time, words to numbers included. Written to results/lm.json.
+into hash tables), in turns: CPU time of a list of words' scores, from a string. Written to results/lm.json.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def scoring(arpa: Path, text: Path, num_sentences: int) -> dict[str, float]:
         return [sum(ours.native.score(sentence.encode().split())[0]) for sentence in sentences]
 
     def score_there() -> list[float]:
-        return [theirs.score(sentence) * float(np.log(10)) for sentence in sentences]
+        return [sum(score for score, _, _ in theirs.full_scores(each)) * float(np.log(10)) for each in sentences]
 
     times: dict[str, list[float]] = {"sonant": [], "kenlm": []}
     for _ in range(TURNS):
