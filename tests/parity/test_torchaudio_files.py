@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,28 @@ def test_what_shapes_do_not_tell_is_not_guessed_against_them(tmp_path: Path) -> 
     torch.save(torchaudio_state(model), tmp_path / "odd.pth")
     with pytest.raises(CheckpointError, match=r"must have the kernels of a published model"):
         open_checkpoint(tmp_path / "odd.pth")
+
+
+def test_a_damaged_file_opens_or_is_refused(tmp_path: Path) -> None:
+    model = random_model(replace(VARIANTS["wavlm-base"], hidden_size=64, num_attention_heads=1, num_hidden_layers=1))
+    path = tmp_path / "a.pth"
+    torch.save(torchaudio_state(model), path)
+    whole = path.read_bytes()
+    end = whole.index(b".PK")
+    generator, refused = random.Random(0), 0
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for _ in range(generator.choice([1, 1, 2, 8])):
+            place, size = generator.randrange(end), generator.randrange(1, 4)
+            damaged[place : place + size] = generator.randbytes(size)
+        path.write_bytes(damaged)
+        try:
+            checkpoint = open_checkpoint(path)
+            for name in checkpoint.tensors:
+                checkpoint.tensors[name].sum(dtype=np.float64)
+        except CheckpointError:
+            refused += 1
+    assert 50 < refused < 200
 
 
 @pytest.fixture(scope="module")
