@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from os import PathLike
 from typing import Any, TypeVar
@@ -40,6 +40,10 @@ def load(
     language: str | None = None,
     revision: str | None = None,
     window: WindowSpec | None = None,
+    lm: str | PathLike[str] | None = None,
+    lexicon: str | PathLike[str] | Iterable[str] | None = None,
+    hotwords: Mapping[str, float] | None = None,
+    beam: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> Recognizer:
     """A recogniser from a model: a folder in Hugging Face's layout, a name on its hub, or (None) the built-in one.
@@ -47,12 +51,19 @@ def load(
     A file of torchaudio or fairseq is a model too. `language` chooses one of an MMS model's languages (`fra`).
     `engine` is `openvino` (CPUs, the default) or `torch`; `device` is `cpu`, `cuda`, `cuda:1`, `mps`; `precision` is
     `fp32` or `bf16`, and `auto` takes bf16 where the processor has it. `progress` shows a download on stderr.
+    A language model `lm`, a `lexicon`, `hotwords` or settings of the `beam` take the place of greedy decoding by a beam
+    search: `sonant.BeamDecoder` says what they may be.
     Raises `CheckpointError` for a model that cannot be found, read or trusted, and `EngineError` for what this machine
     lacks.
     """
     checkpoint = open_checkpoint(source, language=language, revision=revision, progress=progress)
     opened = open_engine(checkpoint, engine=engine, device=device, precision=precision, threads=threads)
-    return Recognizer(checkpoint, opened, window=window)
+    decoder = None
+    if lm is not None or lexicon is not None or hotwords or beam:
+        from sonant.decode.beam import BeamDecoder
+
+        decoder = BeamDecoder(checkpoint.require_vocabulary(), lm, lexicon, hotwords, **(beam or {}))
+    return Recognizer(checkpoint, opened, decoder, window)
 
 
 class Recognizer:
@@ -100,7 +111,7 @@ class Recognizer:
                 ear.emissions.add(emissions)
                 if progress:
                     progress(emissions.start + emissions.duration, stream.duration)
-            best = state.finish()[0]
+            best, *others = state.finish()
             findings = diagnose.diagnose(ear.facts(best.text))
             return Transcript(
                 segments=tuple(segments_of(best.words, best.space)),
@@ -110,6 +121,7 @@ class Recognizer:
                 model=self.checkpoint.name,
                 settings=self.settings,
                 warnings=(*stream.warnings, *diagnose.warnings(findings, stream.name)),
+                alternatives=tuple(others),
             )
 
     def emissions(self, source: Source, sample_rate: float | None = None) -> Emissions:

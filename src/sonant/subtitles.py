@@ -9,7 +9,9 @@ confidences have four:
         {"text": "two", "start": 0.1, "end": 0.5, "confidence": 0.9876, "letters": [
             {"text": "t", "start": 0.1, "end": 0.14, "confidence": 0.9912}, ...]}, ...]}]}
 
-`language` and `source` may be null; `space` stands between words, and is empty for scripts that write none.
+Where the decoder was asked for several readings, `alternatives` holds the others, each with `text`, `score`,
+`acoustic`, `lm` and `words`. `language` and `source` may be null; `space` stands between words, and is empty for
+scripts that write none.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any, NoReturn, cast
 
 from sonant.errors import OptionError
 from sonant.files import write_text
-from sonant.types import Letter, Segment, Transcript, Word
+from sonant.types import Hypothesis, Letter, Segment, Transcript, Word
 
 
 def to_text(transcript: Transcript) -> str:
@@ -54,6 +56,8 @@ def to_json(transcript: Transcript, *, indent: int | None = 1) -> str:
             for segment in transcript.segments
         ],
     }
+    if transcript.alternatives:
+        tree["alternatives"] = [_reading(hypothesis) for hypothesis in transcript.alternatives]
     return json.dumps(tree, indent=indent, ensure_ascii=False, allow_nan=False, default=str) + "\n"
 
 
@@ -77,6 +81,7 @@ def from_json(text: str) -> Transcript:
         model=_get(tree, "model", str, "the transcript"),
         settings=_get(tree, "settings", dict, "the transcript"),
         warnings=tuple(_checked(node, str, "a warning") for node in _nodes(tree, "warnings", "the transcript")),
+        alternatives=tuple(_hypothesis(node, space) for node in tree.get("alternatives", ())),
     )
 
 
@@ -108,6 +113,17 @@ def _heard(part: Word | Letter) -> dict[str, Any]:
         "end": _time(part.end),
         "confidence": round(float(part.confidence), 4),
     }
+
+
+def _reading(hypothesis: Hypothesis) -> dict[str, Any]:
+    scores = {key: round(float(getattr(hypothesis, key)), 4) for key in ("score", "acoustic", "lm")}
+    return {"text": hypothesis.text, **scores, "words": [_heard(word) for word in hypothesis.words]}
+
+
+def _hypothesis(node: object, space: str) -> Hypothesis:
+    words = tuple(Word(*_parts(child, "a word")) for child in _nodes(node, "words", "an alternative"))
+    score, acoustic, lm = (_number(node, key, "an alternative") for key in ("score", "acoustic", "lm"))
+    return Hypothesis(words, score, space, acoustic, lm)
 
 
 def _segment(node: object, space: str) -> Segment:

@@ -187,6 +187,8 @@ class Transcript:
     """Engine, device, precision, decoder and windows that gave this result."""
     warnings: tuple[str, ...] = ()
     """What was odd about the audio: sentences, each once."""
+    alternatives: tuple[Hypothesis, ...] = ()
+    """Other readings of the whole file, the best first, where the decoder was asked for several."""
 
     @property
     def words(self) -> tuple[Word, ...]:

@@ -16,7 +16,8 @@ from sonant.decode.beam import BeamDecoder
 from sonant.decode.greedy import GreedyDecoder
 from sonant.decode.lm import LanguageModel, convert_lm
 from sonant.errors import OptionError, VocabularyError
-from sonant.types import Emissions, FloatArray, Hypothesis, Vocabulary
+from sonant.subtitles import from_json, to_json
+from sonant.types import Emissions, FloatArray, Hypothesis, Segment, Transcript, Vocabulary
 
 VOCABULARY = Vocabulary(("<pad>", "|", "A", "B"), blank=0, separator=1)
 SCRIPT = Vocabulary(("<pad>", "你", "好", "吗"), blank=0)
@@ -393,3 +394,11 @@ def test_impossible_letters_are_no_end() -> None:
         Emissions(log_probs, 0.02, VOCABULARY)
     )
     assert math.isfinite(found.score)
+
+
+def test_alternatives_are_kept_in_json() -> None:
+    best, *others = BeamDecoder(VOCABULARY, nbest=3).decode(noise(4, 30))
+    transcript = Transcript((Segment(best.words),), 0.6, alternatives=tuple(others))
+    read = from_json(to_json(transcript))
+    assert [h.text for h in read.alternatives] == [h.text for h in others]
+    assert [h.score for h in read.alternatives] == pytest.approx([h.score for h in others], abs=1e-3)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sonant.recognizer import Recognizer
     from sonant.types import Transcript
 
+HOTWORD_BOOST = 8.0
+"""What a hotword adds to a score where no boost is given: much, but not enough for what was never said."""
+
 
 class Format(StrEnum):
     """What is written."""
@@ -67,6 +70,17 @@ def run(
     output: Annotated[
         Path | None, typer.Option(help="Folder for one file an input, in place of standard output.")
     ] = None,
+    lm: Annotated[
+        str | None, typer.Option(help="An n-gram language model: sonant's own, ARPA (also packed) or KenLM's.")
+    ] = None,
+    lexicon: Annotated[
+        str | None, typer.Option(help="A file of words, one a line, each perhaps with its spelling in tokens.")
+    ] = None,
+    hotword: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[=BOOST]", help="A word or phrase to expect; may be repeated.")
+    ] = None,
+    beam: Annotated[int | None, typer.Option(help="Hypotheses that a beam search keeps.", min=1)] = None,
+    nbest: Annotated[int, typer.Option(help="Readings of each file, in JSON.", min=1)] = 1,
     language: Annotated[str | None, typer.Option(help="One of an MMS model's languages, such as fra.")] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -95,24 +109,45 @@ def run(
             precision=precision,
             threads=threads,
             progress=sys.stderr.isatty(),
+            lm=lm,
+            lexicon=lexicon,
+            hotwords=dict(map(parse_hotword, hotword or [])),
+            beam=({"beam_size": beam} if beam else {}) | ({"nbest": nbest} if nbest > 1 else {}),
         )
         if asr.checkpoint.note:
             say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
-        failed = printed = 0
-        for file in targets or files:
-            try:
-                transcript = transcribe(asr, file)
-                if file in targets:
-                    transcript.save(targets[file])
-                else:
-                    print_transcript(transcript, format, file if len(files) > 1 else None, gap=printed > 0)
-                    printed += 1
-            except SonantError as error:
-                if debug:
-                    raise
-                say(str(error))
-                failed += 1
+        failed = transcribe_all(asr, files, targets, format, debug)
     raise SystemExit(FAILED if failed else DONE)
+
+
+def transcribe_all(asr: Recognizer, files: list[str], targets: dict[str, Path], format: Format, debug: bool) -> int:
+    """Each file in turn, printed or saved; how many failed."""
+    failed = printed = 0
+    for file in targets or files:
+        try:
+            transcript = transcribe(asr, file)
+            if file in targets:
+                transcript.save(targets[file])
+            else:
+                print_transcript(transcript, format, file if len(files) > 1 else None, gap=printed > 0)
+                printed += 1
+        except SonantError as error:
+            if debug:
+                raise
+            say(str(error))
+            failed += 1
+    return failed
+
+
+def parse_hotword(given: str) -> tuple[str, float]:
+    """A phrase and its boost, from `PHRASE` or `PHRASE=BOOST`."""
+    phrase, equals, boost = given.rpartition("=")
+    if not equals:
+        return given, HOTWORD_BOOST
+    try:
+        return phrase, float(boost)
+    except ValueError:
+        raise OptionError(f"--hotword must be like NAME=8, but {given!r} was given; write a number after =.") from None
 
 
 def transcribe(asr: Recognizer, file: str) -> Transcript:

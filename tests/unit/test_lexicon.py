@@ -1,0 +1,62 @@
+"""Word lists in the forms they come in, and what is wrong with others."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from sonant.decode.lexicon import letters_lexicon, read_lexicon
+from sonant.errors import OptionError, VocabularyError
+from sonant.types import Vocabulary
+
+LETTERS = Vocabulary(("<pad>", "<unk>", "|", "A", "B", "C", "'"), blank=0, separator=2, unknown=1)
+PHONES = Vocabulary(("<pad>", "HH", "AH", "L", "OW", "W", "ER", "D"), blank=0)
+
+
+def test_words_are_spelled_by_letters_or_by_what_stands_behind_them() -> None:
+    lexicon = read_lexicon(["cab", "", "A'B\tA B", "ba B A |", "cab"], LETTERS)
+    assert lexicon.words == ["cab", "A'B", "ba"]
+    assert lexicon.spellings == [([5, 3, 4], 0), ([3, 4], 1), ([4, 3], 2)]
+
+
+def test_a_pronouncing_dictionary(tmp_path: Path) -> None:
+    lines = ";;; a comment\nHELLO  HH AH0 L OW1\nHELLO(2)  HH OW1 # rare\n\nWORLD  W ER1 L D\n"
+    path = tmp_path / "cmudict.gz"
+    path.write_bytes(gzip.compress(lines.encode()))
+    lexicon = read_lexicon(path, PHONES)
+    assert lexicon.words == ["HELLO", "WORLD"]
+    assert lexicon.spellings == [([1, 2, 3, 4], 0), ([1, 4], 0), ([5, 6, 3, 7], 1)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["CAB", "CAXB"], r"'CAXB' \(the lexicon, line 2\) needs 'X'"),
+        (["CAB C A X"], r"line 1\) has 'X'"),
+        (["AB A |B"], r"has '\|B'"),
+        (["A|B"], r"needs '\|'"),
+    ],
+)
+def test_letters_outside_the_vocabulary_are_named_with_their_line(lines: list[str], message: str) -> None:
+    with pytest.raises(VocabularyError, match=message):
+        read_lexicon(lines, LETTERS)
+
+
+def test_files_that_are_no_lexicon(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="cannot be read"):
+        read_lexicon(tmp_path / "none.txt", LETTERS)
+    (tmp_path / "latin.txt").write_bytes(b"CAB\nAB\xe9\n")
+    with pytest.raises(OptionError, match="line 2, is not"):
+        read_lexicon(tmp_path / "latin.txt", LETTERS)
+    (tmp_path / "broken.gz").write_bytes(b"CAB")
+    with pytest.raises(OptionError, match="cannot be read"):
+        read_lexicon(tmp_path / "broken.gz", LETTERS)
+    with pytest.raises(OptionError, match="has none"):
+        read_lexicon([";;; nothing"], LETTERS)
+
+
+def test_words_of_a_model_keep_what_the_letters_can_spell() -> None:
+    lexicon, given = letters_lexicon(["<unk>", "<s>", "cab", "ç", "CAB", "ab"], LETTERS)
+    assert (lexicon.words, given) == (["CAB", "AB"], ["cab", "ab"])
