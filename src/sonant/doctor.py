@@ -93,7 +93,6 @@ class Examination:
     facts: Facts | None
     """None where the model could not be opened."""
     codec: str | None = None
-    seconds: float = 0.0
 
     @property
     def cause(self) -> Finding | None:
@@ -153,17 +152,19 @@ def examine(
     sample_rate: float | None = None,
     *,
     said: str | None = None,
+    language: str | None = None,
     device: str = "auto",
 ) -> Examination:
     """Listen to a file or to samples, with a model, and say what is wrong; a broken file or model is a finding too.
 
-    `said` is what was said, if that is known. Costs about three transcriptions of the first seconds beyond the first.
+    `said` is what was said, if that is known; `language` is for MMS models. Beside the transcription, the first eight
+    seconds are heard three times more, to try other speeds.
     """
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the sound"
     findings: list[Finding] = []
     asr: Recognizer | None = None
     try:
-        checkpoint = open_checkpoint(model)
+        checkpoint = open_checkpoint(model, language=language)
         if checkpoint.vocabulary is not None:
             asr = Recognizer(checkpoint, open_engine(checkpoint, device=device))
     except (CheckpointError, EngineError) as error:
@@ -174,13 +175,14 @@ def examine(
             ear, head = Ear(stream, checkpoint), _Head(checkpoint.sample_rate)
             try:
                 text = _listen(asr, stream, ear, head)
-            except AudioError as error:
-                text = ""
+                speeds = _try_speeds(asr, head.samples()) if asr else {}
+            except (AudioError, EngineError) as error:  # a model that diverged gives numbers that are not finite
+                text, speeds = "", {}
                 findings.append(_unheard(error, stream, checkpoint))
-            facts = replace(ear.facts(text), said=said, speeds=_try_speeds(asr, head.samples()) if asr else {})
+            facts = replace(ear.facts(text), said=said, speeds=speeds)
     except AudioError as error:
         return Examination(name, [Finding("unreadable", str(error), "error")], None)
-    return Examination(name, findings or diagnose(facts), facts, stream.codec, facts.levels.seconds)
+    return Examination(name, findings or diagnose(facts), facts, stream.codec)
 
 
 class _Head:
@@ -215,7 +217,9 @@ def _listen(asr: Recognizer | None, stream: AudioStream, ear: Ear, head: _Head) 
     return state.finish()[0].text
 
 
-def _unheard(error: AudioError, stream: AudioStream, checkpoint: Checkpoint) -> Finding:
+def _unheard(error: AudioError | EngineError, stream: AudioStream, checkpoint: Checkpoint) -> Finding:
+    if isinstance(error, EngineError):
+        return Finding("model", str(error), "error")
     short = 0 < stream.num_samples < checkpoint.config.receptive_field
     return Finding("short" if short else "unreadable", str(error), "error")
 

@@ -120,6 +120,18 @@ def test_a_head_that_was_never_trained_or_writes_only_blanks_is_named(
     assert [f.kind for f in found.findings[:1]] == ["untrained"], found.to_text()
 
 
+def test_a_model_that_gives_no_numbers_is_named(
+    speech: Samples, asr: sonant.Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def emit(waveforms: list[Samples]) -> list[Samples]:
+        raise sonant.EngineError("Log-probabilities must be finite, but tiny gave others.")
+
+    monkeypatch.setattr(type(asr.engine), "emit", lambda self, waveforms: emit(waveforms))
+    found = examine(speech, sample_rate=RATE)
+    assert [f.kind for f in found.findings] == ["model"]
+    assert "must be finite" in found.verdict
+
+
 def test_a_vocabulary_of_another_size_is_named(speech: Samples, tmp_path: Path) -> None:
     vocabulary = json.loads((builtin_folder() / "vocab.json").read_text())
     fewer = dict(list(vocabulary.items())[:-3])

@@ -16,6 +16,7 @@ def run(
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model to hear them with; as in `sonant transcribe`.")] = None,
     text: Annotated[str | None, typer.Option(help="What is said in them, if you know.")] = None,
+    language: Annotated[str | None, typer.Option(help="Of an MMS model: fra, deu, ...")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="For programs: JSON, an object a file.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -31,6 +32,6 @@ def run(
                 end="",
             )
         for file in files or []:
-            found = examine(file, model, said=text, device=device)
+            found = examine(file, model, said=text, language=language, device=device)
             print(found.to_json() if as_json else found.to_text(), end="")
     raise SystemExit(DONE)
