@@ -87,8 +87,9 @@ class Recognizer:
     def set_language(self, language: str) -> None:
         """Hear another of an MMS model's languages (`deu`) from now on; the rest of the model stays where it is.
 
-        Call it between files, not while one is transcribed. Raises `CheckpointError` for a language that the model
-        does not have, and leaves everything as it was.
+        Call it between files, not while one is transcribed. A `BeamDecoder` was made for the letters of the old
+        language and refuses others: set `decoder` anew. Raises `CheckpointError` for a language that the model does
+        not have, and leaves everything as it was.
         """
         checkpoint = self.checkpoint.in_language(language)
         if checkpoint is not self.checkpoint:
