@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp, inf, isfinite
 from os import PathLike
 from typing import Any
@@ -20,7 +20,7 @@ from sonant import native
 from sonant.decode.hotwords import has_bounds, hotword_phrases
 from sonant.decode.lexicon import Lexicon, letters_lexicon, read_lexicon, writable
 from sonant.decode.lm import LanguageModel, open_lm
-from sonant.decode.words import PAUSE, word_of
+from sonant.decode.words import PAUSE
 from sonant.errors import OptionError, VocabularyError
 from sonant.types import Emissions, FloatArray, Hypothesis, Letter, Vocabulary, Word
 
@@ -222,8 +222,10 @@ class BeamState:
         words: list[Word] = []
         begin = 0
         for number, end in zip(numbers, ends, strict=True):
-            word = word_of(letters[begin:end])
-            words.append(word if number < 0 else replace(word, text=listed[number]))
+            heard = tuple(letters[begin:end])
+            text = listed[number] if number >= 0 else "".join(letter.text for letter in heard)
+            confidence = exp(sum(peaks[begin:end]) / len(heard))  # geometric mean, as `word_of` has it
+            words.append(Word(text, heard[0].start, heard[-1].end, confidence, heard))
             begin = end
         return words
 
