@@ -51,6 +51,7 @@ class Task(Protocol):
     """What stands between the texts of joined utterances."""
     notes: tuple[str, ...]
     """What the user should know before the run, a sentence each."""
+
     @property
     def labelled(self) -> bool:
         """Whether transcripts are learnt."""
