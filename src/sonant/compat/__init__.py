@@ -1,0 +1,1 @@
+"""Stand-ins for libraries that are retired: their names and types over sonant's own parts."""

@@ -1,0 +1,38 @@
+"""torchaudio's speech recognition over sonant: `install()`, and scripts that import torchaudio run as they stand.
+
+What is offered has torchaudio's names, shapes and types; what is not raises an error that names the replacement.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from sonant.compat.torchaudio import functional, models, pipelines, transforms, utils
+from sonant.compat.torchaudio.absent import refuse
+from sonant.compat.torchaudio.files import AudioMetaData, info, load, save
+
+__all__ = [
+    "AudioMetaData",
+    "functional",
+    "info",
+    "install",
+    "load",
+    "models",
+    "pipelines",
+    "save",
+    "transforms",
+    "utils",
+]
+__version__ = "2.8.0+sonant"
+
+__getattr__ = partial(refuse, __name__)
+
+
+def install() -> None:
+    """Make `import torchaudio` give this package, in this process; a torchaudio imported before is replaced."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
+        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if name == __name__ or name.startswith(f"{__name__}."):
+            sys.modules[name.removeprefix("sonant.compat.")] = module

@@ -1,0 +1,83 @@
+"""`torchaudio.functional`, as far as speech recognition uses it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sonant.compat.torchaudio.absent import refuse
+from sonant.errors import OptionError
+
+__all__ = ["edit_distance", "resample"]
+
+__getattr__ = partial(refuse, __name__)
+
+
+def resample(
+    waveform: Tensor,
+    orig_freq: int,
+    new_freq: int,
+    lowpass_filter_width: int = 6,
+    rolloff: float = 0.99,
+    resampling_method: str = "sinc_interp_hann",
+    beta: float | None = None,
+    kernel_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """(..., N) samples at another rate, (..., ceil(N * new_freq / orig_freq)), by a windowed sinc as torchaudio does.
+
+    The filter is computed in `kernel_dtype`, the samples' own where None, as torchaudio's function does; its module
+    computes it in float64. Raises `OptionError` for rates that are no positive whole numbers and for unknown methods.
+    """
+    if orig_freq <= 0 or new_freq <= 0 or orig_freq % 1 or new_freq % 1:
+        raise OptionError(
+            f"Rates must be positive whole numbers of hertz, but {orig_freq} and {new_freq} came; round them."
+        )
+    if resampling_method not in ("sinc_interp_hann", "sinc_interp_kaiser") or lowpass_filter_width <= 0:
+        raise OptionError(
+            "Resampling is by sinc_interp_hann or sinc_interp_kaiser with a filter width above 0, but "
+            f"{resampling_method!r} and {lowpass_filter_width} came; leave both out."
+        )
+    divisor = math.gcd(int(orig_freq), int(new_freq))
+    old, new = int(orig_freq) // divisor, int(new_freq) // divisor
+    if old == new:
+        return waveform
+    kaiser = (14.769656459379492 if beta is None else beta) if resampling_method == "sinc_interp_kaiser" else None
+    kernel, width = _kernel(old, new, lowpass_filter_width, rolloff, kaiser, kernel_dtype or waveform.dtype)
+    rows = F.pad(waveform.reshape(-1, 1, waveform.shape[-1]), (width, width + old))
+    phases = F.conv1d(rows, kernel.to(waveform), stride=old)  # (rows, new, steps)
+    num_samples = math.ceil(new * waveform.shape[-1] / old)
+    return phases.transpose(1, 2).flatten(1)[:, :num_samples].reshape(*waveform.shape[:-1], num_samples)
+
+
+def _kernel(
+    old: int, new: int, zeros: int, rolloff: float, kaiser: float | None, dtype: torch.dtype
+) -> tuple[Tensor, int]:
+    """One filter for each of `new` phases, (new, 1, 2 * width + old), and its width."""
+    cutoff = min(old, new) * rolloff
+    width = math.ceil(zeros * old / cutoff)
+    taps = torch.arange(-width, width + old, dtype=dtype) / old
+    phases = torch.arange(new, dtype=dtype)[:, None] / new
+    t = ((taps - phases) * cutoff).clamp(-zeros, zeros)
+    if kaiser is None:
+        window = torch.cos(t * math.pi / zeros / 2) ** 2
+    else:
+        shape = torch.tensor(kaiser, dtype=dtype)
+        window = torch.i0(shape * (1 - (t / zeros) ** 2).sqrt()) / torch.i0(shape)
+    angle = t * math.pi  # torch.sinc rounds float32 otherwise than torchaudio
+    sinc = torch.where(angle == 0, 1.0, angle.sin() / angle)
+    return (sinc * (window * (cutoff / old)))[:, None], width
+
+
+def edit_distance(seq1: Sequence[object], seq2: Sequence[object]) -> int:
+    """Fewest insertions, deletions and substitutions that make one sequence the other."""
+    row = list(range(len(seq2) + 1))
+    for i, left in enumerate(seq1, 1):
+        diagonal, row[0] = row[0], i
+        for j, right in enumerate(seq2, 1):
+            diagonal, row[j] = row[j], min(diagonal + (left != right), row[j] + 1, row[j - 1] + 1)
+    return row[-1]

@@ -1,0 +1,77 @@
+"""torchaudio's `Wav2Vec2Model` over sonant's encoder. B batch, N samples, T frames, D width, V labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sonant.errors import OptionError
+from sonant.model.convolutions import frame_mask
+from sonant.model.encoder import Encoder, Transformer
+
+
+class Wav2Vec2Model(nn.Module):
+    """An encoder, with a CTC head where it was fine-tuned, called as torchaudio's."""
+
+    def __init__(self, encoder: Encoder, head: nn.Linear | None, normalize: bool) -> None:
+        super().__init__()
+        self.encoder, self.aux = encoder, head
+        self.normalize_waveform = normalize
+        """Whether a batch is brought to mean 0 and variance 1 as a whole, padding included, as torchaudio does."""
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits (B, T, V), or states (B, T, D) without a head, and real frames (B,), None where `lengths` is."""
+        x, frames = self._project(waveforms, lengths)
+        real = torch.full(x.shape[:1], x.shape[1], device=x.device) if frames is None else frames
+        x, _ = self.encoder.encoder(x, real, frames is not None, False)
+        return (x if self.aux is None else self.aux(x)), frames
+
+    def extract_features(
+        self, waveforms: Tensor, lengths: Tensor | None = None, num_layers: int | None = None
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """The states (B, T, D) after each of the first `num_layers` layers (all, where None), and real frames (B,).
+
+        What enters the first layer is not among them, and the last one is not normed after.
+        """
+        x, frames = self._project(waveforms, lengths)
+        return _layers(self.encoder.encoder, x, frames, num_layers), frames
+
+    def _project(self, waveforms: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What the transformer takes (B, T, D), its first norm over padding too, and real frames."""
+        if self.normalize_waveform:
+            waveforms = F.layer_norm(waveforms, waveforms.shape)
+        whole = torch.full(waveforms.shape[:1], waveforms.shape[1], device=waveforms.device)
+        convolved, _ = self.encoder.feature_extractor(waveforms, whole)
+        x, _ = self.encoder.feature_projection(convolved)
+        if lengths is None:
+            return x, None
+        frames = lengths.to(waveforms.device)
+        config = self.encoder.config
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            frames = ((frames - kernel).div(stride, rounding_mode="floor") + 1).clamp(min=0)
+        return x, frames
+
+
+def _layers(transformer: Transformer, x: Tensor, frames: Tensor | None, num_layers: int | None) -> list[Tensor]:
+    """The state after each layer: `Transformer.forward` without its last norm."""
+    count = len(transformer.layers)
+    if num_layers is not None and not 0 < num_layers <= count:
+        raise OptionError(f"num_layers must be between 1 and {count}, but is {num_layers}; leave it out for all.")
+    whole = torch.full(x.shape[:1], x.shape[1], device=x.device)
+    mask = frame_mask(whole if frames is None else frames, x.shape[1])
+    padding = None
+    if frames is not None:
+        padding = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -torch.inf)[:, None, None]
+    real = mask[..., None]
+    x = x * real
+    x = x + transformer.pos_conv_embed(x, real)
+    if not transformer.config.do_stable_layer_norm:
+        x = transformer.layer_norm(x)
+    x = transformer.dropout(x)
+    position = transformer.position_bias(x.shape[1], x.device)
+    states: list[Tensor] = []
+    for layer in transformer.layers[:num_layers]:
+        x = transformer.apply_layer(layer, x, padding, position)
+        states.append(x)
+    return states

@@ -1,0 +1,46 @@
+"""`torchaudio.transforms`, as far as speech recognition uses it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from sonant.compat.torchaudio.absent import refuse
+from sonant.compat.torchaudio.functional import resample
+
+__all__ = ["Resample"]
+
+__getattr__ = partial(refuse, __name__)
+
+
+class Resample(nn.Module):
+    """`functional.resample` as a module."""
+
+    def __init__(
+        self,
+        orig_freq: int = 16000,
+        new_freq: int = 16000,
+        resampling_method: str = "sinc_interp_hann",
+        lowpass_filter_width: int = 6,
+        rolloff: float = 0.99,
+        beta: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.orig_freq, self.new_freq = orig_freq, new_freq
+        self.resampling_method, self.beta = resampling_method, beta
+        self.lowpass_filter_width, self.rolloff = lowpass_filter_width, rolloff
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(..., N) samples to (..., N * new_freq / orig_freq)."""
+        return resample(
+            waveform,
+            self.orig_freq,
+            self.new_freq,
+            self.lowpass_filter_width,
+            self.rolloff,
+            self.resampling_method,
+            self.beta,
+            torch.float64,
+        )
