@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,8 +100,17 @@ def run_page(page: Path, folder: Path) -> None:
             printed = run_commands(block, folder, page.name)
 
 
+@pytest.fixture
+def own_names() -> Iterator[None]:
+    """Takes back what a page put in the place of another library."""
+    before = set(sys.modules)
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio" and name not in before]:
+        del sys.modules[name]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_everything_shown_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_shown_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_names: None) -> None:
     monkeypatch.chdir(tmp_path)
     run_page(page, tmp_path)
 
