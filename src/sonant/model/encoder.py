@@ -9,7 +9,7 @@ Shapes: B batch, N samples, T frames, C channels of the convolutions, D hidden s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -184,6 +184,15 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, padded: bool, all_states: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
         """(B, T, D) to the same, and every state where asked; `padded` says whether any row is shorter than T."""
+        states: list[Tensor] = []
+        for state in self.walk(x, lengths, padded):
+            states = [*states, state] if all_states else [state]
+        if self.config.do_stable_layer_norm:
+            states[-1] = self.layer_norm(states[-1])
+        return states[-1], tuple(states) if all_states else ()
+
+    def walk(self, x: Tensor, lengths: Tensor, padded: bool) -> Iterator[Tensor]:
+        """What enters the first layer, then each layer's output, before the last norm; arguments as in `forward`."""
         mask = frame_mask(lengths, x.shape[1])
         padding = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -math.inf)[:, None, None]
         real = mask[..., None]
@@ -193,15 +202,11 @@ class Transformer(nn.Module):
             x = self.layer_norm(x)
         x = self.dropout(x)
         position = self.position_bias(x.shape[1], x.device)
-        states = [x]
+        yield x
         for layer in self.layers:
             if not self.drop():
                 x = self.apply_layer(layer, x, padding if padded else None, position)
-            if all_states:
-                states.append(x)
-        if self.config.do_stable_layer_norm:
-            x = states[-1] = self.layer_norm(x)
-        return x, tuple(states) if all_states else ()
+            yield x
 
     def drop(self) -> bool:
         """Whether LayerDrop leaves the next layer out, arXiv:1909.11556."""

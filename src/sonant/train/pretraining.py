@@ -5,7 +5,6 @@ Shapes: B rows, N samples, T frames, L clusters.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +34,7 @@ from sonant.model.pretrain import (
 )
 from sonant.train.clusters import assign_clusters, fit_kmeans, mfcc
 from sonant.train.guard import CollapseGuard
-from sonant.train.metrics import Sums
+from sonant.train.metrics import Sums, add_sums
 from sonant.train.recipe import Recipe
 from sonant.train.task import Losses, configure, draw_masks
 from sonant.types import FloatArray
@@ -74,6 +73,9 @@ class PretrainingTask:
     def begin(self, waveforms: Iterator[FloatArray]) -> None:
         """Nothing need be known."""
 
+    def set_trainable(self, step: int) -> None:
+        """Everything learns from the first step on, as it was built."""
+
     def forward(self, batch: Batch, mask: Tensor, generator: torch.Generator) -> PretrainOutput:
         """What the model makes of a batch under a mask (B, T)."""
         raise NotImplementedError
@@ -92,15 +94,12 @@ class PretrainingTask:
     def score(self, batches: Iterable[Batch]) -> Sums:
         """The objective's parts and what is watched, under masks that are always the same."""
         generator = torch.Generator().manual_seed(self.recipe.run.seed)
-        total: Counter[str] = Counter()
-        counts: Counter[str] = Counter()
+        found: dict[str, tuple[float, float]] = {}
         for batch in batches:
             out = self.forward(batch, self._mask(batch, generator), generator)
-            for name, (value, count) in to_sums(out).items():
-                total[name] += value  # type: ignore[assignment]
-                counts[name] += count  # type: ignore[assignment]
+            add_sums(found, to_sums(out))
         main = self.watched[0]
-        return {"dev_loss" if name == main else f"dev_{name}": (total[name], counts[name]) for name in total}
+        return {"dev_loss" if name == main else f"dev_{name}": sums for name, sums in found.items()}
 
     def _mask(self, batch: Batch, generator: torch.Generator) -> Tensor:
         mask, _ = draw_masks(self.recipe, self.config, batch, generator, minimum=2)
@@ -147,10 +146,6 @@ class ContrastiveTask(PretrainingTask):
         elif self.checkpoint:
             load_encoder(self.model, self.config, self.checkpoint)
         self.guard = CollapseGuard(self.pretrain.num_negatives)
-
-    def set_trainable(self, step: int) -> None:  # noqa: ARG002
-        """Everything learns."""
-        self.model.requires_grad_(True)
 
     def loss(self, batch: Batch, generator: torch.Generator, step: int) -> Losses:
         """As in every task, at the step's temperature."""
@@ -242,10 +237,6 @@ class ClusterTask(PretrainingTask):
         self.teacher.to(waveforms.device)
         states = self.teacher(waveforms, lengths)
         return [row[:num].float() for row, num in zip(states.last, states.lengths.tolist(), strict=True)]
-
-    def set_trainable(self, step: int) -> None:  # noqa: ARG002
-        """Everything learns."""
-        self.model.named.requires_grad_(True)
 
     def forward(self, batch: Batch, mask: Tensor, generator: torch.Generator) -> PretrainOutput:  # noqa: ARG002
         """The labels are those of the rows before they were varied."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sonant.errors import OptionError
-from sonant.model.convolutions import frame_mask
+from sonant.model.convolutions import frames_after
 from sonant.model.encoder import Encoder, Transformer
 
 
@@ -49,29 +51,15 @@ class Wav2Vec2Model(nn.Module):
         frames = lengths.to(waveforms.device)
         config = self.encoder.config
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-            frames = ((frames - kernel).div(stride, rounding_mode="floor") + 1).clamp(min=0)
+            frames = frames_after(frames, kernel, stride).clamp(min=0)
         return x, frames
 
 
 def _layers(transformer: Transformer, x: Tensor, frames: Tensor | None, num_layers: int | None) -> list[Tensor]:
-    """The state after each layer: `Transformer.forward` without its last norm."""
+    """The state after each layer, before the last norm."""
     count = len(transformer.layers)
     if num_layers is not None and not 0 < num_layers <= count:
         raise OptionError(f"num_layers must be between 1 and {count}, but is {num_layers}; leave it out for all.")
     whole = torch.full(x.shape[:1], x.shape[1], device=x.device)
-    mask = frame_mask(whole if frames is None else frames, x.shape[1])
-    padding = None
-    if frames is not None:
-        padding = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -torch.inf)[:, None, None]
-    real = mask[..., None]
-    x = x * real
-    x = x + transformer.pos_conv_embed(x, real)
-    if not transformer.config.do_stable_layer_norm:
-        x = transformer.layer_norm(x)
-    x = transformer.dropout(x)
-    position = transformer.position_bias(x.shape[1], x.device)
-    states: list[Tensor] = []
-    for layer in transformer.layers[:num_layers]:
-        x = transformer.apply_layer(layer, x, padding, position)
-        states.append(x)
-    return states
+    walk = transformer.walk(x, whole if frames is None else frames, padded=frames is not None)
+    return list(islice(walk, 1, None if num_layers is None else num_layers + 1))
