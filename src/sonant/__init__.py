@@ -15,6 +15,8 @@ _HOMES = {
     "Recognizer": "recognizer",
     "models": "checkpoints.catalogue",
     "WindowSpec": "windows",
+    "Stream": "stream",
+    "StreamEvent": "stream",
     "GreedyDecoder": "decode.greedy",
     "BeamDecoder": "decode.beam",
     "Vocabulary": "types",
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from sonant.errors import VocabularyError as VocabularyError
     from sonant.recognizer import Recognizer as Recognizer
     from sonant.recognizer import load as load
+    from sonant.stream import Stream as Stream
+    from sonant.stream import StreamEvent as StreamEvent
     from sonant.types import Emissions as Emissions
     from sonant.types import Hypothesis as Hypothesis
     from sonant.types import Letter as Letter

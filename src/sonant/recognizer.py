@@ -19,6 +19,7 @@ from sonant.decode.words import segments_of
 from sonant.engines import Engine, choose_layers, open_engine
 from sonant.errors import AudioError
 from sonant.features import UNITS, Layers, Quantizer, layer_name, parse_layers
+from sonant.stream import Stream, StreamSpec
 from sonant.types import Emissions, FloatArray, Transcript, Vocabulary
 from sonant.windows import Window, WindowSpec
 
@@ -175,6 +176,24 @@ class Recognizer:
                 yield piece
                 if progress:
                     progress((window.first + window.keep.stop) * self.frame_seconds, stream.duration)
+
+    def stream(
+        self,
+        *,
+        step: float = StreamSpec.step,
+        window: float = StreamSpec.window,
+        margin: float = StreamSpec.margin,
+        endpoint: float = StreamSpec.endpoint,
+        sample_rate: int | None = None,
+        decoder: Decoder | None = None,
+    ) -> Stream:
+        """Live captions: feed it samples as they come, of the model's rate or `sample_rate`, and it gives events.
+
+        The last `window` seconds are heard anew every `step` seconds; letters become final `margin` seconds later, and
+        segments end with pauses of `endpoint` seconds. Raises `OptionError` for times and decoders that cannot be.
+        """
+        spec = StreamSpec(step, window, margin, endpoint)
+        return Stream(self.checkpoint, self.engine.emit, decoder or self.decoder, spec, sample_rate)
 
     def pieces(self, stream: AudioStream, blocks: Iterable[FloatArray] | None = None) -> Iterator[Emissions]:
         """Emissions of a stream as it is read, piece after piece; at least one. `blocks` are its own, passed on."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import inf
+from math import exp2, inf
 
 import numpy as np
 
@@ -57,13 +57,17 @@ class Level:
     times the gain that the file so far would get: a window of silence is not blown up into noise.
     """
 
-    def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, 0.0, 0.0
+    def __init__(self, half_life: float = inf) -> None:
+        self.count, self.mean, self.squares = 0.0, 0.0, 0.0
+        self.half_life = half_life
+        """Samples after which those before count half as much."""
 
     def add(self, samples: FloatArray) -> None:
         """Take note of samples never seen before."""
         count, mean = len(samples), float(np.mean(samples, dtype=np.float64))
         squares = float(np.sum(np.square(samples - np.float32(mean), dtype=np.float64)))
+        kept = exp2(-count / self.half_life)
+        self.count, self.squares = self.count * kept, self.squares * kept
         total, shift = self.count + count, mean - self.mean
         self.squares += squares + shift * shift * self.count * count / total
         self.mean += shift * count / total

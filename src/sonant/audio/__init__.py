@@ -21,11 +21,21 @@ import soxr
 from numpy.typing import ArrayLike
 
 from sonant.audio.media import Media
-from sonant.audio.samples import HIGHEST_RATE, LOWEST_RATE, Mixer, Pieces, check_form, checked, reason, seconds
+from sonant.audio.samples import (
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    Mixer,
+    Pieces,
+    check_form,
+    checked,
+    mono_block,
+    reason,
+    seconds,
+)
 from sonant.errors import AudioError, OptionError
 from sonant.types import FloatArray
 
-__all__ = ["AudioStream", "Source", "from_array", "open_audio", "read"]
+__all__ = ["AudioStream", "Resampler", "Source", "from_array", "mono_block", "open_audio", "read"]
 
 Source = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | ArrayLike
 """A path (`-` is standard input), a file's bytes, a file object open for reading bytes, or samples."""
@@ -228,21 +238,33 @@ def _open_array(samples: ArrayLike, array_rate: float | None, sample_rate: int, 
     return AudioStream("The array", pieces, sample_rate, length / rate, [], source_rate=rate, mixer=mixer)
 
 
+class Resampler:
+    """Samples (N,) from one rate to another as they come, equal to soxr's in one piece wherever they are cut."""
+
+    def __init__(self, rate: int, target_rate: int) -> None:
+        self._stream = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1, dtype="float32")
+
+    def feed(self, samples: FloatArray) -> FloatArray:
+        """What the next samples give, which may be nothing yet."""
+        return samples if self._stream is None else self._stream.resample_chunk(samples)
+
+    def finish(self) -> FloatArray:
+        """What was held back."""
+        nothing = np.zeros(0, np.float32)
+        return nothing if self._stream is None else self._stream.resample_chunk(nothing, last=True)
+
+
 def _resampled(pieces: Pieces, sample_rate: int) -> Generator[FloatArray]:
-    """Blocks at `sample_rate`, equal to soxr's in one piece wherever they are cut."""
-    resampler: soxr.ResampleStream | None = None
+    """Blocks at `sample_rate`."""
+    resampler = Resampler(sample_rate, sample_rate)
     last_rate = sample_rate
-    nothing = np.zeros(0, np.float32)
     for rate, piece in pieces:
         if rate != last_rate:
-            if resampler is not None:
-                yield resampler.resample_chunk(nothing, last=True)
-            resampler = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
-            last_rate = rate
-        block = piece if resampler is None else resampler.resample_chunk(piece)
-        if len(block):
+            yield resampler.finish()
+            resampler, last_rate = Resampler(rate, sample_rate), rate
+        if len(block := resampler.feed(piece)):
             yield block
-    if resampler is not None and len(block := resampler.resample_chunk(nothing, last=True)):
+    if len(block := resampler.finish()):
         yield block
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sonant.errors import AudioError
 from sonant.types import FloatArray
@@ -45,6 +45,33 @@ def mono(channels: Sequence[NDArray[Any]]) -> FloatArray:
             total += _signed(channel)
         total /= np.float32(scale * len(channels))
     return total
+
+
+def mono_block(samples: ArrayLike, start: float = 0.0) -> FloatArray:
+    """The next samples (N,) of a stream, of which `start` seconds came before, as float32; integers as in `mono`.
+
+    Raises `AudioError` for other shapes and types, and for samples that are no numbers or beyond any scale.
+    """
+    array = np.asarray(samples)
+    if array.ndim != 1:
+        raise AudioError(
+            f"A stream takes mono samples of shape (N,), but {array.shape} came; mix the channels first, "
+            "as by samples.mean(axis=1)."
+        )
+    if array.dtype.kind not in "fiu" or (array.dtype.kind in "iu" and array.itemsize > 4):
+        raise AudioError(
+            f"A stream takes samples as floats or as integers of 8 to 32 bits, but {array.dtype} came; convert them."
+        )
+    if not array.size:
+        return np.zeros(0, np.float32)
+    block = mono([array])
+    if not np.abs(block).max() <= LOUDEST:  # not a number fails this too
+        first = int(np.argmin(np.abs(block) <= LOUDEST))
+        raise AudioError(
+            f"A stream takes samples that are numbers of some scale, but one of {block[first]} came in the block that "
+            f"begins at {start:.3f} s; repair that place first."
+        )
+    return block
 
 
 class Mixer:

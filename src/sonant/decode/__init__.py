@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
-from sonant.types import Emissions, Hypothesis, Vocabulary
+from sonant.types import Emissions, Hypothesis, Vocabulary, Word
 
 
 class DecoderState(Protocol):
@@ -16,6 +16,20 @@ class DecoderState(Protocol):
 
     def finish(self) -> list[Hypothesis]:
         """The readings of all that was fed, best first; at least one."""
+        ...
+
+
+@runtime_checkable
+class LiveState(DecoderState, Protocol):
+    """One that a live stream can use."""
+
+    @property
+    def stable(self) -> tuple[Word, ...]:
+        """The words that the best reading will begin with, whatever comes."""
+        ...
+
+    def copy(self) -> Self:
+        """One that goes on from here by itself."""
         ...
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from math import exp
 
 import numpy as np
 
 from sonant import native
-from sonant.decode.words import WordBuilder
-from sonant.types import Emissions, Hypothesis, Vocabulary
+from sonant.decode.words import PAUSE, WordBuilder, word_of
+from sonant.types import Emissions, Hypothesis, Vocabulary, Word
 
 
 class GreedyDecoder:
@@ -49,6 +50,23 @@ class GreedyState:
             self._end_run(at)
             self.token, self.began, self.peak = token, at, peak
         self.now = (emissions.first + len(emissions)) * emissions.frame_seconds
+
+    @property
+    def stable(self) -> tuple[Word, ...]:
+        """The words that stay, whatever comes: a separator or a pause follows them."""
+        words, letters = self.words.words, self.words.letters
+        if letters:
+            ends = self.now if self.words.is_mute(self.token) else self.began  # before the next letter can begin
+            if self.token == self.vocabulary.separator or ends - letters[-1].end >= PAUSE:
+                return (*words, word_of(letters))
+        return tuple(words)
+
+    def copy(self) -> GreedyState:
+        """One that goes on from here by itself."""
+        other = copy(self)
+        other.words = copy(self.words)
+        other.words.words, other.words.letters = self.words.words.copy(), self.words.letters.copy()
+        return other
 
     def finish(self) -> list[Hypothesis]:
         """The reading of all that was fed."""

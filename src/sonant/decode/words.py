@@ -24,12 +24,16 @@ class WordBuilder:
         vocabulary = self.vocabulary
         if token == vocabulary.separator:
             self.close()
-        elif token not in vocabulary.silent and token != vocabulary.unknown:
+        elif not self.is_mute(token):
             if self.letters and start - self.letters[-1].end >= PAUSE:
                 self.close()
             self.letters.append(Letter(vocabulary.tokens[token], start, end, confidence))
             if vocabulary.separator is None:
                 self.close()
+
+    def is_mute(self, token: int) -> bool:
+        """Whether a token writes nothing and ends no word."""
+        return token in self.vocabulary.silent or token == self.vocabulary.unknown
 
     def close(self) -> None:
         """End the word under way, if there is one."""
