@@ -58,7 +58,9 @@ class Level:
     """
 
     def __init__(self, half_life: float = inf) -> None:
-        self.count, self.mean, self.squares = 0.0, 0.0, 0.0
+        self.count: float = 0.0
+        self.mean: float = 0.0
+        self.squares: float = 0.0
         self.half_life = half_life
         """Samples after which those before count half as much."""
 

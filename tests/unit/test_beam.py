@@ -224,6 +224,19 @@ def test_pieces_equal_the_whole(seed: int, num_frames: int, cuts: list[int], mod
     assert [word.text for word in expected[0].words][: len(stable)] == stable
 
 
+def test_a_copy_goes_on_by_itself(lm: LanguageModel) -> None:
+    first, then, other = (noise(seed, 40, sharpness=3.0).log_probs for seed in (1, 2, 3))
+    decoder = BeamDecoder(VOCABULARY, lm, nbest=3)
+    state = decoder.start(VOCABULARY)
+    state.feed(Emissions(first, 0.02, VOCABULARY, 7))
+    copy = state.copy()
+    copy.feed(Emissions(other, 0.02, VOCABULARY, 47))
+    state.feed(Emissions(then, 0.02, VOCABULARY, 47))
+    for part, found in ((then, state), (other, copy)):
+        whole = Emissions(np.concatenate([first, part]), 0.02, VOCABULARY, 7)
+        assert found.finish() == decoder.decode(whole)
+
+
 def test_what_is_stable_grows_long_before_the_end(lm: LanguageModel) -> None:
     state = BeamDecoder(VOCABULARY, lm).start(VOCABULARY)
     for i in range(20):

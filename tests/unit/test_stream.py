@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from sonant import audio
 from sonant.checkpoints import Checkpoint
+from sonant.decode import Decoder
+from sonant.decode.beam import BeamDecoder
 from sonant.decode.greedy import GreedyDecoder
 from sonant.errors import AudioError, OptionError
 from sonant.model.config import EncoderConfig
@@ -46,9 +48,9 @@ def hear(waveforms: Sequence[FloatArray], unsure: int = 0, changes: int = 0) -> 
     return emitted
 
 
-def open_stream(emit=hear, rate: int | None = None, **times: float) -> Stream:
+def open_stream(emit=hear, rate: int | None = None, decoder: Decoder | None = None, **times: float) -> Stream:
     spec = StreamSpec(**{"step": STEP, "window": 2.0, "margin": 0.3, "endpoint": 0.4, **times})
-    return Stream(MODEL, emit, GreedyDecoder(), spec, rate)
+    return Stream(MODEL, emit, decoder or GreedyDecoder(), spec, rate)
 
 
 def run(stream: Stream, pieces: Iterable[NDArray]) -> list[StreamEvent]:
@@ -99,6 +101,19 @@ def test_a_stream_says_what_the_whole_says(text: str) -> None:
     assert [word.text for word in found] == [word.text for word in whole.words]
     np.testing.assert_allclose([w.start for w in found], [w.start for w in whole.words], atol=1e-9)
     np.testing.assert_allclose([w.end for w in found], [w.end for w in whole.words], atol=1e-9)
+
+
+@given(TEXTS, st.lists(st.integers(0, 10**7), max_size=5), st.booleans())
+@settings(max_examples=15)
+def test_a_beam_search_is_fed_in_any_pieces_and_says_what_it_says_of_the_whole(
+    text: str, cuts: list[int], closed: bool
+) -> None:
+    samples = sound(text) + np.float32(0.001)  # nowhere silent
+    decoder = BeamDecoder(VOCABULARY, lexicon=["AB", "CAB", "B", "BB"] if closed else None)
+    events = run(open_stream(decoder=decoder, endpoint=100.0), cut(samples, cuts))
+    assert events == run(open_stream(decoder=decoder, endpoint=100.0), [samples])
+    [whole] = decoder.decode(Emissions(hear([samples])[0], 0.02, VOCABULARY))
+    assert finals(events) == [word.text for word in whole.words]
 
 
 def test_letters_that_change_while_more_comes_are_never_final() -> None:

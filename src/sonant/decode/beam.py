@@ -128,7 +128,7 @@ class BeamDecoder:
                 "A decoder hears emissions of its own vocabulary, but these have other tokens; "
                 "make the decoder with the vocabulary of the model."
             )
-        return BeamState(self, self._search)
+        return BeamState(self, native.BeamState(self._search))
 
     def _build(
         self, source: str | PathLike[str] | Iterable[str] | None, hotwords: Mapping[str, float]
@@ -176,12 +176,17 @@ class BeamDecoder:
 class BeamState:
     """A recording as far as it has been heard; pieces in any cut give what the whole gives."""
 
-    def __init__(self, decoder: BeamDecoder, search: native.BeamSearch) -> None:
-        self._decoder = decoder
-        self._state = native.BeamState(search)
-        self._first = 0
-        self._frame_seconds: float | None = None
-        self._stable: list[Word] = []
+    def __init__(
+        self,
+        decoder: BeamDecoder,
+        state: native.BeamState,
+        first: int = 0,
+        frame_seconds: float | None = None,
+        stable: Sequence[Word] = (),
+    ) -> None:
+        self._decoder, self._state = decoder, state
+        self._first, self._frame_seconds = first, frame_seconds
+        self._stable = list(stable)
 
     def feed(self, emissions: Emissions) -> None:
         """Hear the next piece; float types and layouts are converted.
@@ -201,6 +206,10 @@ class BeamState:
         parts = self._state.stable(len(self._stable))
         self._stable += self._words(parts)
         return tuple(self._stable)
+
+    def copy(self) -> BeamState:
+        """One that goes on from here by itself."""
+        return BeamState(self._decoder, self._state.copy(), self._first, self._frame_seconds, self._stable)
 
     def finish(self) -> list[Hypothesis]:
         """The readings of all that was fed, best first; more may be fed after it."""

@@ -134,6 +134,7 @@ void bind_beam(nb::module_& module) {
              [](BeamState* self, std::shared_ptr<BeamSearch> search) { new (self) BeamState(std::move(search)); },
              nb::arg("search"))
         .def("feed", &feed, nb::arg("log_probs").noconvert(), nb::arg("pause"))
+        .def("copy", [](const BeamState& state) { return BeamState(state); }, nb::call_guard<nb::gil_scoped_release>())
         .def("finish", &finish, nb::arg("count"))
         .def("stable", [](const BeamState& state, std::size_t first) { return parts_of(state.stable(first)); },
              nb::arg("first"))
