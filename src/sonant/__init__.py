@@ -19,6 +19,9 @@ _HOMES = {
     "StreamEvent": "stream",
     "GreedyDecoder": "decode.greedy",
     "BeamDecoder": "decode.beam",
+    "align": "alignment",
+    "align_many": "alignment",
+    "Alignment": "alignment",
     "Vocabulary": "types",
     "Emissions": "types",
     "Letter": "types",
@@ -27,6 +30,7 @@ _HOMES = {
     "Segment": "types",
     "Transcript": "types",
     "SonantError": "errors",
+    "AlignmentError": "errors",
     "AudioError": "errors",
     "CheckpointError": "errors",
     "VocabularyError": "errors",
@@ -38,9 +42,13 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from sonant.alignment import Alignment as Alignment
+    from sonant.alignment import align as align
+    from sonant.alignment import align_many as align_many
     from sonant.checkpoints.catalogue import models as models
     from sonant.decode.beam import BeamDecoder as BeamDecoder
     from sonant.decode.greedy import GreedyDecoder as GreedyDecoder
+    from sonant.errors import AlignmentError as AlignmentError
     from sonant.errors import AudioError as AudioError
     from sonant.errors import CheckpointError as CheckpointError
     from sonant.errors import DataError as DataError

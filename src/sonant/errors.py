@@ -1,6 +1,7 @@
 """Everything that can go wrong through no fault of ours, as one tree.
 
     SonantError
+    ├── AlignmentError      a text that cannot have been said in its audio
     ├── AudioError          no such file, not audio, empty, corrupt, or samples no model can take
     ├── CheckpointError     a model that cannot be found, read, trusted or built
     │   └── VocabularyError     tokens that do not fit the model, or lack a blank
@@ -20,6 +21,10 @@ from __future__ import annotations
 
 class SonantError(Exception):
     """The root: catch it to catch whatever a user, a file or a machine can cause."""
+
+
+class AlignmentError(SonantError):
+    """A text that cannot have been said in the audio it is aligned with: none, too long, or impossible."""
 
 
 class AudioError(SonantError):

@@ -1,10 +1,12 @@
 """The compiled core: loops over frames that Python is too slow for. The GIL is released inside.
 
 Its sources lie beside this file, one header a part; `module.cpp` and `bind_*.cpp` bind them. Arrays that come in are
-C-contiguous float32, checked and never converted: a `TypeError` names what came. Shapes: T frames, V tokens, R runs.
+C-contiguous float32, checked and never converted: a `TypeError` names what came. Shapes: T frames, V tokens, R runs,
+L tokens of a text, U units of it.
 Words and paths are bytes. `LanguageModel` (lm.h), `ArpaReader` (arpa.h) and `convert_kenlm` (kenlm.h) are what
 `sonant.decode.lm` stands on; what a file gets wrong they call a `RuntimeError`. `KneserNey` (kneser_ney.h) does the
-work of `sonant.decode.estimate`, `BeamSearch` and `BeamState` (beam.h) that of `sonant.decode.beam`.
+work of `sonant.decode.estimate`, `BeamSearch` and `BeamState` (beam.h) that of `sonant.decode.beam`, `align` (align.h)
+that of `sonant.align`.
 """
 
 from __future__ import annotations
@@ -33,11 +35,14 @@ __all__ = [
     "Parts",
     "TemporaryFileError",
     "TextError",
+    "align",
     "convert_kenlm",
     "first_fault",
     "runs",
 ]
 
+NO_INDICES = np.zeros(0, np.int32)
+NO_COSTS = np.zeros(0, np.float32)
 Parts = tuple[list[int], list[int], list[int], list[int], list[int], list[float]]
 """A reading from the beam: of its words the lexicon's number (-1 outside it) and one past the last letter, then of its
 letters the token, the first frame, one past the last frame, and the highest log-probability."""
@@ -59,3 +64,29 @@ def runs(
 def first_fault(log_probs: NDArray[np.float32]) -> tuple[int, int]:
     """What no search can use in (T, V), and its frame: 1 is NaN or infinity, 2 no token that is possible, 0 nothing."""
     return _native.first_fault(log_probs)
+
+
+def align(
+    log_probs: NDArray[np.float32],
+    tokens: NDArray[np.int32],
+    blank: int,
+    *,
+    wildcard_cost: float = 0.0,
+    unit_begins: NDArray[np.int32] = NO_INDICES,
+    unit_ends: NDArray[np.int32] = NO_INDICES,
+    unit_costs: NDArray[np.float32] = NO_COSTS,
+    threshold: float = 100.0,
+    exact: bool = True,
+    memory: int = 1 << 30,
+) -> tuple[int, NDArray[np.int32], NDArray[np.int32], float, int]:
+    """The likeliest way through (T, V) that spells `tokens` (L,): `proof`, `starts` (L,), `ends` (L,), score, cells.
+
+    `proof` is 2 where no way is better, 1 where the search was narrow, 0 where no way is possible. A token has the
+    frames from its start to its end, none where it was left out. Token V is the wildcard: in each frame as likely as the
+    best one, less `wildcard_cost`. Units [begin, end) of tokens, apart and in order, may be left out for their cost.
+    A first search gives up cells `threshold` below the best one; `exact` goes on until no other way can be as good.
+    The score is the sum of log-probabilities along the way, costs left out; cells are those that were looked at.
+    """
+    return _native.align(
+        log_probs, tokens, blank, wildcard_cost, unit_begins, unit_ends, unit_costs, threshold, exact, memory
+    )

@@ -98,3 +98,15 @@ class BeamState:
     def num_frames(self) -> int: ...
 
 def first_fault(log_probs: NDArray[np.float32]) -> tuple[int, int]: ...
+def align(
+    log_probs: NDArray[np.float32],
+    tokens: NDArray[np.int32],
+    blank: int,
+    wildcard_cost: float,
+    unit_begins: NDArray[np.int32],
+    unit_ends: NDArray[np.int32],
+    unit_costs: NDArray[np.float32],
+    threshold: float,
+    exact: bool,
+    memory: int,
+) -> tuple[int, NDArray[np.int32], NDArray[np.int32], float, int]: ...
