@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonant import audio, diagnose, windows
+from sonant.alignment import MEMORY, Alignment, Star, align
 from sonant.audio import AudioStream, Source
 from sonant.checkpoints import Checkpoint, open_checkpoint
 from sonant.decode import Decoder
@@ -126,10 +127,42 @@ class Recognizer:
                 alternatives=tuple(others),
             )
 
-    def emissions(self, source: Source, sample_rate: float | None = None) -> Emissions:
+    def align(
+        self,
+        source: Source,
+        text: str | Sequence[str],
+        sample_rate: float | None = None,
+        *,
+        star: Star = "lines",
+        leave_out: bool = True,
+        exact: bool = True,
+        max_memory: int = MEMORY,
+        progress: Progress | None = None,
+    ) -> Alignment:
+        """The words of a text, or of its lines, where a file or samples hold them: `sonant.align` says what else.
+
+        Sources as in `transcribe`. The model's language and its `alignment_offset`, if `config.json` has it under
+        `sonant`, are taken into account. The emissions are held in memory: half a gigabyte for ten hours.
+        """
+        own = self.checkpoint.settings.get("sonant")
+        offset = cast("dict[str, Any]", own).get("alignment_offset") if isinstance(own, dict) else None
+        return align(
+            self.emissions(source, sample_rate, progress=progress),
+            text,
+            language=self.checkpoint.language,
+            star=star,
+            leave_out=leave_out,
+            exact=exact,
+            max_memory=max_memory,
+            offset=float(offset) if isinstance(offset, int | float) else 0.0,
+        )
+
+    def emissions(
+        self, source: Source, sample_rate: float | None = None, *, progress: Progress | None = None
+    ) -> Emissions:
         """The log-probabilities of a whole file or array, (T, V); sources and errors as in `transcribe`."""
         with audio.open_audio(source, self.checkpoint.sample_rate, array_rate=sample_rate) as stream:
-            return windows.concatenate(self.pieces(stream))
+            return windows.concatenate(self._reported(self.pieces(stream), stream, progress))
 
     def features(self, source: Source, sample_rate: float | None = None, *, layers: Layers = "all") -> list[FloatArray]:
         """The states (T, D) of the transformer's layers, in the order asked for; sources and errors as in `transcribe`.
@@ -224,6 +257,13 @@ class Recognizer:
             "window_seconds": self.window.seconds,
             "margin_seconds": self.window.margin,
         }
+
+    @staticmethod
+    def _reported(pieces: Iterable[Emissions], stream: AudioStream, progress: Progress | None) -> Iterator[Emissions]:
+        for piece in pieces:
+            yield piece
+            if progress:
+                progress(piece.start + piece.duration, stream.duration)
 
     def _emit(self, cut: Iterator[Window]) -> Iterator[tuple[Window, FloatArray]]:
         while group := list(islice(cut, self.group)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -85,7 +86,7 @@ def random_case(generator: np.random.Generator, num_frames: int, most_tokens: in
     highest = num_columns + int(generator.random() < 0.3)  # a wildcard or none
     tokens = generator.integers(1, highest, generator.integers(0, most_tokens)).tolist()
     cuts = np.unique(generator.integers(0, len(tokens) + 1, 4)).tolist() if generator.random() < 0.5 else []
-    units = [(a, b, float(generator.integers(0, 5))) for a, b in zip(cuts, cuts[1:], strict=False)]
+    units = [(a, b, float(generator.integers(0, 5))) for a, b in pairwise(cuts)]
     return Case(values, tokens, [unit for unit in units if generator.random() < 0.7])
 
 

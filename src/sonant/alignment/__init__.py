@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import isfinite
 from typing import Literal, overload
 
@@ -195,7 +195,7 @@ class _Script:
         """Raises `AlignmentError` where the emissions have fewer frames than the text needs."""
         stars = set(self.stars)
         tokens = [token for i, token in enumerate(self.tokens) if i not in stars]
-        needed = len(tokens) + sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
+        needed = len(tokens) + sum(a == b for a, b in pairwise(tokens))
         if needed > len(emissions):
             missing = needed - len(emissions)
             raise AlignmentError(

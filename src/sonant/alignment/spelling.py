@@ -1,9 +1,9 @@
 """Real texts as a model would spell them: words with their tokens, numbers spoken, wildcards for what it cannot spell.
 
-A text is cut into lines and words. What is written (case, punctuation) stays with each word; what is searched for is its
-spoken form: normalised, numbers in words (num2words, where it is installed and knows the language), accents left off
-where the vocabulary lacks them, other scripts in Latin letters (uroman, where it is installed). What is then still not
-to be spelled is a wildcard: any sound.
+A text is cut into lines and words. What is written (case, punctuation) stays with each word; what is searched for is
+its spoken form: normalised, numbers in words (num2words, where it is installed and knows the language), accents left
+off where the vocabulary lacks them, other scripts in Latin letters (uroman, where it is installed). What is then still
+not to be spelled is a wildcard: any sound.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib import import_module
 from typing import Any
 
 from sonant.errors import AlignmentError, VocabularyError
@@ -24,7 +25,9 @@ WILDCARD = -1
 _MARK = "\ue000"
 """Stands in a spoken form for what cannot be spelled; a character that no text has."""
 _SENTENCE = re.compile(r"(?<=[.!?…][\"'”’»)\]])\s+|(?<=[.!?…])\s+|(?<=[。！？])\s*")
-_ENGLISH_NUMBER = re.compile(r"(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.(?P<part>\d+))?(?P<nth>(?:st|nd|rd|th)\b)?", re.I)
+_ENGLISH_NUMBER = re.compile(
+    r"(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.(?P<part>\d+))?(?P<nth>(?:st|nd|rd|th)\b)?", re.IGNORECASE
+)
 _NUMBER = re.compile(r"(?P<whole>\d{1,3}(?:[.'\u2019\u202f]\d{3})+(?!\d)|\d+)(?:[.,](?P<part>\d+))?(?P<nth>)")
 _LONGEST = 15
 """Digits of a number that is still said as one."""
@@ -150,11 +153,9 @@ def _is_spoken_symbol(char: str) -> bool:
 
 def _say(match: re.Match[str], language: str) -> str:
     """A number in words, or the mark of what cannot be spelled."""
-    try:
-        from num2words import num2words
-    except ImportError:
+    say = _number_sayer()
+    if say is None:
         return _MARK
-    say: Any = num2words
     digits = re.sub(r"\D", "", match["whole"])
     try:
         if (digits[0] == "0" and len(digits) > 1) or len(digits) > _LONGEST:
@@ -168,6 +169,14 @@ def _say(match: re.Match[str], language: str) -> str:
         return say(int(digits), lang=language)
     except (NotImplementedError, OverflowError):  # a language that it does not know
         return _MARK
+
+
+@cache
+def _number_sayer() -> Any:
+    try:
+        return import_module("num2words").num2words  # has no types
+    except ImportError:
+        return None
 
 
 def _year(say: Any, number: int, language: str) -> str:
@@ -195,7 +204,6 @@ def _romanised(word: str) -> str:
 @cache
 def _romaniser() -> Any:
     try:
-        from uroman import Uroman
+        return import_module("uroman").Uroman().romanize_string  # has no types
     except ImportError:
         return None
-    return Uroman().romanize_string

@@ -6,7 +6,7 @@ L tokens of a text, U units of it.
 Words and paths are bytes. `LanguageModel` (lm.h), `ArpaReader` (arpa.h) and `convert_kenlm` (kenlm.h) are what
 `sonant.decode.lm` stands on; what a file gets wrong they call a `RuntimeError`. `KneserNey` (kneser_ney.h) does the
 work of `sonant.decode.estimate`, `BeamSearch` and `BeamState` (beam.h) that of `sonant.decode.beam`, `align` (align.h)
-that of `sonant.align`.
+that of `sonant.alignment`.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def align(
     """The likeliest way through (T, V) that spells `tokens` (L,): `proof`, `starts` (L,), `ends` (L,), score, cells.
 
     `proof` is 2 where no way is better, 1 where the search was narrow, 0 where no way is possible. A token has the
-    frames from its start to its end, none where it was left out. Token V is the wildcard: in each frame as likely as the
-    best one, less `wildcard_cost`. Units [begin, end) of tokens, apart and in order, may be left out for their cost.
+    frames from its start to its end, none where it was left out. Token V is the wildcard: in each frame as likely as
+    the best one, less `wildcard_cost`. Units [begin, end) of tokens, apart and in order, may be left out at a cost.
     A first search gives up cells `threshold` below the best one; `exact` goes on until no other way can be as good.
     The score is the sum of log-probabilities along the way, costs left out; cells are those that were looked at.
     """
