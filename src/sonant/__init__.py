@@ -29,6 +29,7 @@ _HOMES = {
     "Hypothesis": "types",
     "Segment": "types",
     "Transcript": "types",
+    "CueSpec": "subtitles",
     "SonantError": "errors",
     "AlignmentError": "errors",
     "AudioError": "errors",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from sonant.recognizer import load as load
     from sonant.stream import Stream as Stream
     from sonant.stream import StreamEvent as StreamEvent
+    from sonant.subtitles import CueSpec as CueSpec
     from sonant.types import Emissions as Emissions
     from sonant.types import Hypothesis as Hypothesis
     from sonant.types import Letter as Letter

@@ -1,7 +1,7 @@
 """The values that stages hand to each other: frozen, numpy alone, units in every field's docstring.
 
-Nothing here computes; `Transcript.save` is the one door to the writers in `sonant.subtitles`, and `_repr_html_` to what
-notebooks show, in `sonant.plots`.
+Nothing here computes; `Transcript.save` and `read` are the doors to the formats in `sonant.subtitles`, `_repr_html_` to
+what notebooks show, in `sonant.plots`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonant.errors import VocabularyError
+
+if TYPE_CHECKING:
+    from sonant.subtitles import Case, CueSpec
 
 FloatArray = NDArray[np.float32]
 
@@ -199,14 +203,34 @@ class Transcript:
         space = self.segments[0].space if self.segments else " "
         return space.join(segment.text for segment in self.segments)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write to `path` in the format its suffix names (`.json`, `.txt`), whole or not at all.
+    def save(
+        self,
+        path: str | PathLike[str],
+        *,
+        case: Case | None = None,
+        cues: CueSpec | None = None,
+        karaoke: bool = False,
+    ) -> None:
+        """Write to `path` in the format its suffix names, whole or not at all.
 
+        Subtitles are `.srt`, `.vtt` and `.ass`: cut into `cues`, in sentence case unless another `case` is given
+        (`lower`, `upper`, `asis`), with `karaoke` (not SRT) each word at its time. `.json` holds all of the
+        transcript, `.txt` its words, `.tsv`, `.ctm` and `.TextGrid` words with times.
         Raises `OptionError` for an unknown suffix and `OutputError` where it cannot be written.
         """
         from sonant import subtitles
 
-        subtitles.save(self, path)
+        subtitles.save(self, path, case=case, cues=cues, karaoke=karaoke)
+
+    @staticmethod
+    def read(path: str | PathLike[str]) -> Transcript:
+        """The transcript that `save` or another program wrote, as far as the format carries it.
+
+        Raises `OptionError` for what cannot be read, with the line.
+        """
+        from sonant import subtitles
+
+        return subtitles.read(path)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the audio, if it is a small file, and the words, coloured where in doubt."""

@@ -91,7 +91,7 @@ def test_the_suffix_names_the_format(tmp_path: Path) -> None:
         (tmp_path / name).write_text("something longer that was there before" * 99)
         TALK.save(tmp_path / name)
         assert (tmp_path / name).read_text(encoding="utf-8") == text
-    with pytest.raises(OptionError, match=r"ends in \.json or \.txt, but .*c\.doc was given"):
+    with pytest.raises(OptionError, match=r"ends in \.json, \.txt, .* or \.textgrid, but .*c\.doc was given"):
         TALK.save(tmp_path / "c.doc")
     assert len(list(tmp_path.iterdir())) == 2
 

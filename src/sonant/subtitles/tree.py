@@ -1,4 +1,4 @@
-"""Transcripts as files: JSON, which holds all of a transcript and is read again, and plain text.
+"""JSON, which holds all of a transcript and gives it back.
 
 The JSON of a transcript, its keys always all there and in this order; times are seconds with three decimals,
 confidences have four:
@@ -18,19 +18,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from os import PathLike
-from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from sonant.errors import OptionError
-from sonant.files import write_text
 from sonant.types import Hypothesis, Letter, Segment, Transcript, Word
-
-
-def to_text(transcript: Transcript) -> str:
-    """The words, a line a segment."""
-    return "".join(f"{segment.text}\n" for segment in transcript.segments)
 
 
 def to_json(transcript: Transcript, *, indent: int | None = 1) -> str:
@@ -83,23 +74,6 @@ def from_json(text: str) -> Transcript:
         warnings=tuple(_checked(node, str, "a warning") for node in _nodes(tree, "warnings", "the transcript")),
         alternatives=tuple(_hypothesis(node, space) for node in tree.get("alternatives", ())),
     )
-
-
-FORMATS: Mapping[str, Callable[[Transcript], str]] = {".json": to_json, ".txt": to_text}
-"""What writes a transcript, by the suffix of its file."""
-
-
-def save(transcript: Transcript, path: str | PathLike[str]) -> None:
-    """Write to `path` in the format its suffix names, whole or not at all.
-
-    Raises `OptionError` for an unknown suffix and `OutputError` where it cannot be written.
-    """
-    write = FORMATS.get(Path(path).suffix.lower())
-    if write is None:
-        raise OptionError(
-            f"A transcript is saved under a name that ends in {' or '.join(FORMATS)}, but {path} was given; rename it."
-        )
-    write_text(path, write(transcript))
 
 
 def _time(seconds: float) -> float:
