@@ -70,6 +70,11 @@ def test_an_unknown_name_is_refused_with_the_nearest(tmp_path: Path) -> None:
         ("[schedule]\nsteps = 0", "schedule.steps in a recipe must be at least 1, but is 0"),
         ("[batches]\nseconds = 0.0", "batches.seconds in a recipe must be over 0, but is 0.0"),
         ("[optim]\nbetas = [0.9]", "optim.betas in a recipe must be two numbers"),
+        ("[optim]\nbetas = [0.9, 1.0]", "optim.betas in a recipe must be from 0 to below 1"),
+        ("[augment]\nnoise_db = [9.0, 8.0]", "augment.noise_db in a recipe must be the least, then the greatest"),
+        ("[augment]\ngain_db = -1.0", "augment.gain_db in a recipe must be at least 0, but is -1.0"),
+        ("[pretrain]\ntemperatures = [2.0, 0.0]", "pretrain.temperatures in a recipe must be over 0"),
+        ("[run]\nseed = -1", "run.seed in a recipe must be at least 0"),
         ("[optim", "must be a TOML file"),
     ],
 )
@@ -99,6 +104,8 @@ def test_settings_change_a_recipe(tmp_path: Path) -> None:
 def test_an_unknown_recipe_is_refused(tmp_path: Path) -> None:
     assert "the nearest is ctc-10h" in refusal(Path("ctc-10hh"))
     assert "There is no recipe" in refusal(tmp_path / "none.toml")
+    assert ", ".join(recipe_names()) in refusal(Path("mine"))
+    assert "is not (Is a directory); mend it" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("name", recipe_names())

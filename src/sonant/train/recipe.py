@@ -83,10 +83,13 @@ def _read_toml(source: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        known = _nearest(str(source), recipe_names())
-        raise OptionError(f"There is no recipe {source}; name a TOML file or one that comes along{known}.") from None
+        nearest, names = _nearest(str(source), recipe_names()), ", ".join(recipe_names())
+        raise OptionError(
+            f"There is no recipe {source}{nearest}; name a TOML file or one of those that come along: {names}."
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise OptionError(f"A recipe must be a TOML file, but {source} is not ({error}); mend it.") from error
+        why = getattr(error, "strerror", None) or error
+        raise OptionError(f"A recipe must be a TOML file, but {source} is not ({why}); mend it.") from error
 
 
 def _read_setting(setting: str) -> dict[str, Any]:
@@ -154,12 +157,18 @@ _AT_LEAST: dict[str, int] = {
     "schedule.steps": 1, "batches.accumulate": 1, "batches.num_lengths": 1, "run.log_steps": 1, "run.evaluate_steps": 1,
     "data.dev_rows": 1, "augment.mask_time_length": 1, "augment.mask_channel_length": 1, "run.memory": 0,
     "pretrain.clusters": 2, "pretrain.teacher_layer": 1, "pretrain.cluster_frames": 2, "run.restarts": 0,
+    "run.seed": 0, "run.threads": 0, "run.max_skipped": 0, "run.max_unreadable": 0, "data.sample_rate": 1000,
+    "task.mel_weight": 0, "optim.eps": 0, "optim.weight_decay": 0, "optim.clip": 0, "schedule.final": 0,
+    "augment.gain_db": 0, "batches.join_gap": 0, "pretrain.unmasked": 0, "pretrain.penalty": 0,
 }  # fmt: skip
-_OVER_ZERO = ("optim.lr", "batches.seconds", "schedule.initial", "data.max_seconds", "run.restart_rate")
+_OVER_ZERO = (
+    "optim.lr", "batches.seconds", "batches.lengths", "batches.join_seconds", "schedule.initial", "data.max_seconds",
+    "run.restart_rate", "pretrain.temperatures",
+)  # fmt: skip
 _SHARES = (
     "schedule.warmup", "schedule.hold", "augment.clean", "augment.ramp", "augment.noise", "augment.room",
     "augment.band", "augment.speed", "augment.mask_time", "augment.mask_channel", "batches.join", "batches.short_share",
-    "pretrain.anneal",
+    "pretrain.anneal", "optim.average", "task.mel_share",
 )  # fmt: skip
 
 
@@ -167,15 +176,19 @@ def _check_bounds(recipe: Recipe) -> None:
     """Raise `OptionError` for numbers that no training can have."""
     for section, values in asdict(recipe).items():
         for name, value in values.items():
-            place = f"{section}.{name}"
-            if place in _AT_LEAST and value < _AT_LEAST[place]:
+            place, numbers = f"{section}.{name}", value if isinstance(value, tuple) else (value,)
+            if place in _AT_LEAST and not all(number >= _AT_LEAST[place] for number in numbers):
                 _refuse(place, f"at least {_AT_LEAST[place]}", value)
-            if place in _OVER_ZERO and not 0 < value < float("inf"):
+            if place in _OVER_ZERO and not all(0 < number < float("inf") for number in numbers):
                 _refuse(place, "over 0", value)
-            if place in _SHARES and not 0 <= value <= 1:
+            if place in _SHARES and not all(0 <= number <= 1 for number in numbers):
                 _refuse(place, "a share from 0 to 1", value)
-            if place in ("optim.betas", "augment.noise_db", "pretrain.temperatures") and len(value) != 2:
+            if place in ("optim.betas", "augment.noise_db", "pretrain.temperatures") and len(numbers) != 2:
                 _refuse(place, "two numbers", value)
+            if place == "optim.betas" and not all(0 <= number < 1 for number in numbers):
+                _refuse(place, "from 0 to below 1", value)
+            if place == "augment.noise_db" and not numbers[0] <= numbers[-1]:
+                _refuse(place, "the least, then the greatest", value)
 
 
 def _refuse(place: str, expected: str, value: Any) -> NoReturn:
@@ -183,7 +196,7 @@ def _refuse(place: str, expected: str, value: Any) -> NoReturn:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """`, but optim.lr` for messages, where a known name is near."""
+    """` (the nearest is lr)` for messages, where a known name is near."""
     found = get_close_matches(name, list(known), 1, 0.4)
     return f" (the nearest is {found[0]})" if found else ""
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sonant.checkpoints import Checkpoint
 from sonant.data.batches import Batch
-from sonant.errors import OptionError
+from sonant.errors import CheckpointError, OptionError
 from sonant.model import config as architectures
 from sonant.model.config import EncoderConfig
 from sonant.model.masks import SpanSpec, sample_spans
@@ -155,4 +155,7 @@ def configure(recipe: Recipe, checkpoint: Checkpoint | None, vocab_size: int | N
         if recipe.model.base not in known:
             raise OptionError(f"model.base must be one of {', '.join(known)}, but is {recipe.model.base!r}; name one.")
         base = functions[recipe.model.base]()
-    return EncoderConfig.from_dict(base.to_dict() | recipe.model.config | {"vocab_size": vocab_size})
+    try:
+        return EncoderConfig.from_dict(base.to_dict() | recipe.model.config | {"vocab_size": vocab_size})
+    except CheckpointError as error:  # the base is sound: what is wrong stands in the recipe
+        raise OptionError(str(error).replace("config.json", "model.config")) from error
