@@ -86,15 +86,18 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: object, part: str) -> None:
     assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "latin-1", "cut gzip"])
+@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "latin-1", "cut gzip", "spoilt gzip"])
 def test_what_is_no_manifest_is_one_sentence(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / ("m.jsonl.gz" if kind == "cut gzip" else "m.jsonl")
+    path = tmp_path / "m.jsonl"
+    packed = gzip.compress(b'{"audio_filepath": "a.wav"}\n' * 9)
     if kind == "folder":
         path.mkdir()
     elif kind == "latin-1":
         path.write_bytes('{"audio_filepath": "grün.wav"}\n'.encode("latin-1"))
     elif kind == "cut gzip":
-        path.write_bytes(gzip.compress(b'{"audio_filepath": "a.wav"}\n' * 9)[:-12])
+        path.write_bytes(packed[:-12])
+    elif kind == "spoilt gzip":
+        path.write_bytes(packed[:10] + b"\xff" * 8 + packed[18:])
     elif kind == "empty":
         path.touch()
     with pytest.raises(DataError, match=r"m\.jsonl.*[^.]\.$"):

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
+import lzma
 import math
 import os
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,7 +25,7 @@ from sonant import audio
 from sonant.audio import AudioStream
 from sonant.audio.samples import reason
 from sonant.errors import AudioError, DataError
-from sonant.files import open_output
+from sonant.files import open_output, unpacked
 from sonant.types import FloatArray
 
 ARCHIVE = ".tar"
@@ -58,7 +59,7 @@ class Utterance:
 
 
 def read_manifest(path: str | PathLike[str]) -> Iterator[Utterance]:
-    """The utterances of a manifest (`.jsonl`, `.json`, or with `.gz` behind), in order, one at a time.
+    """The utterances of a manifest, packed by gzip, bzip2 or xz or not, in order, one at a time.
 
     Raises `DataError` that names file and line for what is no utterance, or where the file holds none.
     """
@@ -125,17 +126,17 @@ def to_fields(utterance: Utterance, path: str) -> dict[str, Any]:
 
 
 def read_lines(path: str | PathLike[str]) -> Iterator[tuple[int, str]]:
-    """The lines of a text file, gzipped or not, each with its number from 1; `DataError` where it cannot be read."""
+    """The lines of a text file, packed or not, each with its number from 1; `DataError` where it cannot be read."""
     number = 0
     try:
-        with gzip.open(path) if str(path).endswith(".gz") else Path(path).open("rb") as file:
-            for number, line in enumerate(cast("Iterable[bytes]", file), 1):
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(unpacked(file), 1):
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:{number + 1} must be text in UTF-8, but is not; convert it.") from error
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; check the path and the folder it starts from.") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path} cannot be read ({reason(error)}); check what it is and who may read it.") from error
 
 

@@ -9,7 +9,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from sonant.data.manifest import Utterance, open_utterance
+from sonant.data.manifest import Utterance, concatenate, open_utterance
 from sonant.errors import SonantError
 from sonant.types import FloatArray
 
@@ -57,7 +57,7 @@ def examine(utterance: Utterance, sample_rate: int = 16_000) -> Sound:
     """Decode an utterance and measure it; what cannot be read is told in `error`."""
     try:
         with open_utterance(utterance, sample_rate) as stream:
-            samples = np.concatenate([np.zeros(0, np.float32), *stream])
+            samples = concatenate(stream)
     except SonantError as error:
         return Sound(error=str(error))
     if not len(samples):
