@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import inf, isqrt
 from typing import Literal, TypeVar
 
@@ -92,6 +93,11 @@ def decode(tokens: Iterable[int], vocabulary: Vocabulary) -> str:
     unwritten = vocabulary.silent | {vocabulary.unknown}
     parts = [" " if i == vocabulary.separator else vocabulary.tokens[i] for i in tokens if i not in unwritten]
     return " ".join("".join(parts).split())
+
+
+def needed_frames(tokens: Sequence[object]) -> int:
+    """Frames that CTC needs at least: one a token, and a blank between two equal ones."""
+    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
 
 
 def count_letters(texts: Iterable[str]) -> Counter[str]:

@@ -13,7 +13,8 @@ from parity.tiny import LARGE, TINY, checkpoint_of, random_model, random_wavefor
 from sonant.checkpoints.huggingface import save_checkpoint
 from sonant.data.batches import Batch
 from sonant.errors import OptionError, VocabularyError
-from sonant.train.ctc import CtcTask, ctc_rows, log_mel, mel_bands, needed_frames
+from sonant.text import needed_frames
+from sonant.train.ctc import CtcTask, ctc_rows, log_mel, mel_bands
 from sonant.train.recipe import Recipe
 from sonant.train.task import hardship
 from sonant.train.tasks import make_task
@@ -189,6 +190,8 @@ def test_an_unknown_task_or_architecture_is_refused() -> None:
         make_task(recipe(task={"name": "ctcc"}), ["a"])
     with pytest.raises(OptionError, match=r"model\.base must be one of .*wav2vec2_base"):
         make_task(recipe(model={"base": "prod"}), ["a"])
+    with pytest.raises(OptionError, match=r"hidden_size in model\.config must be a whole number, but is 'wide'"):
+        make_task(recipe(model={"config": {"hidden_size": "wide"}}), ["a"])
 
 
 def test_a_score_is_that_of_the_best_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from sonant.data.pool import ordered_map
 from sonant.data.sound import CLIPPED, FLATTEST, QUIETEST, Sound
 from sonant.errors import VocabularyError
 from sonant.model.config import EncoderConfig
-from sonant.text import encode, normalise
+from sonant.text import encode, needed_frames, normalise
 from sonant.types import Vocabulary
 
 Progress = Callable[[float, float | None], None]
@@ -232,7 +232,7 @@ def text_faults(utterance: Utterance, frames: int | None, vocabulary: Vocabulary
             return
     if not tokens:
         yield "no text", f"its text is {utterance.text!r}"
-    needed = len(tokens) + sum(a == b for a, b in pairwise(tokens))
+    needed = needed_frames(tokens)
     if frames is not None and needed > frames:
         yield "frames", f"its text needs {needed} frames, its audio has {frames}"
 

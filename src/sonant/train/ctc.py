@@ -115,7 +115,7 @@ class CtcTask:
         log_probs = ctc.lm_head(ctc.dropout(out.last)).float().log_softmax(-1)
         targets = [text.encode(words, self.vocabulary, unknown=True) for words in batch.texts]
         frames = [self.config.num_frames(n) for n in batch.lengths.tolist()]
-        fits = [needed_frames(row) <= num for row, num in zip(targets, frames, strict=True)]
+        fits = [text.needed_frames(row) <= num for row, num in zip(targets, frames, strict=True)]
         rows = ctc_rows(log_probs, frames, targets, self.vocabulary.blank)
         total = (rows * torch.tensor(fits, device=rows.device)).sum()
         letters = sum(len(row) for row, fit in zip(targets, fits, strict=True) if fit)
@@ -175,11 +175,6 @@ class CtcTask:
             dtype=dtype,  # type: ignore[arg-type]
             language=self.language,
         )
-
-
-def needed_frames(tokens: Sequence[int]) -> int:
-    """Frames that CTC needs at least: one a token, and a blank between two equal ones."""
-    return len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
 
 
 def ctc_rows(log_probs: Tensor, frames: Sequence[int], targets: Sequence[Sequence[int]], blank: int) -> Tensor:
