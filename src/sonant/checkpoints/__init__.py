@@ -109,10 +109,11 @@ def open_checkpoint(
 ) -> Checkpoint:
     """The model in a folder of Hugging Face's layout, on its hub (`facebook/wav2vec2-base-960h`), or built in (None).
 
-    It may also be a file of torchaudio (`.pth`) or fairseq (`.pt`), which is known by what it holds. The short names of
-    `sonant.models()` (`base-960h`) stand for models of the hub. A model of the hub is downloaded once, at `revision` if
-    given, and found in the cache from then on; `progress` shows a bar on stderr. `language` chooses one of an MMS
-    model's languages (`fra`). Raises `CheckpointError` where there is no such model or it cannot be read.
+    The folder of a training stands for the model in it. It may also be a file of torchaudio (`.pth`) or fairseq
+    (`.pt`), which is known by what it holds. The short names of `sonant.models()` (`base-960h`) stand for models of the
+    hub. A model of the hub is downloaded once, at `revision` if given, and found in the cache from then on; `progress`
+    shows a bar on stderr. `language` chooses one of an MMS model's languages (`fra`). Raises `CheckpointError` where
+    there is no such model or it cannot be read.
     """
     from sonant.checkpoints import catalogue, hub, huggingface
 
@@ -123,6 +124,7 @@ def open_checkpoint(
         path = path.expanduser()
     try:
         if path.is_dir():
+            path = path / "model" if not (path / "config.json").exists() and (path / "model").is_dir() else path
             return huggingface.open_folder(path, str(source), language)
         is_file = path.exists()
     except OSError as error:  # no right to look, a name too long

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -43,14 +42,6 @@ def convert(checkpoint: Checkpoint, folder: str | PathLike[str], dtype: Dtype = 
         language=checkpoint.language,
         settings=settings,
     )
-
-
-def run_or_model(source: str) -> str:
-    """The source itself, or the model in it where it is the folder of a training."""
-    folder = Path(source)
-    if not (folder / "config.json").exists() and (folder / "model" / "config.json").exists():
-        return str(folder / "model")
-    return source
 
 
 class _Prefixed(Mapping[str, FloatArray]):

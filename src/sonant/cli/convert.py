@@ -32,9 +32,9 @@ def run(
     """Write a model as a folder that transformers and sonant load with the same results, and print its name."""
     with reporting(debug):
         from sonant.checkpoints import open_checkpoint
-        from sonant.checkpoints.conversion import convert, run_or_model
+        from sonant.checkpoints.conversion import convert
 
-        checkpoint = open_checkpoint(run_or_model(source), language=language, progress=sys.stderr.isatty())
+        checkpoint = open_checkpoint(source, language=language, progress=sys.stderr.isatty())
         convert(checkpoint, folder, dtype.value)
         print(folder)
     raise SystemExit(DONE)
