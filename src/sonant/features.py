@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sonant.checkpoints import Checkpoint
 from sonant.errors import CheckpointError, MissingExtraError, OptionError, OutputError
-from sonant.files import open_output
+from sonant.files import make_folder, open_output
 from sonant.model.config import PretrainConfig
 from sonant.types import FloatArray
 
@@ -146,14 +146,7 @@ class FolderWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=folder):  # known now, not after hours of audio
-                pass
-        except OSError as error:
-            raise OutputError(
-                f"{folder} must be a folder that can be written, but is not ({error.strerror})."
-            ) from error
+        make_folder(folder)
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from io import BufferedIOBase, BufferedReader
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from sonant.errors import OutputError, SonantError
@@ -60,6 +61,18 @@ def open_output(path: str | PathLike[str]) -> Generator[BinaryIO]:
             raise
         reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(f"{path} could not be written ({reason}); choose another place, or make room.") from error
+
+
+def make_folder(path: str | PathLike[str]) -> None:
+    """Make a folder, and those above it; `OutputError` where it cannot be written, now and not after hours of work."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{path} must be a folder that can be written, but is not ({error.strerror}); name another."
+        ) from error
 
 
 def _replaceable(path: str | PathLike[str], place: Path) -> int | None:

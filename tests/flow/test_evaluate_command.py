@@ -104,7 +104,11 @@ def test_audio_that_cannot_be_heard_is_code_1(
         ("", [], "is empty"),
         ('{"audio_filepath": "a.wav"}', [], "1 of 1 have none"),
         ('{"audio_filepath": "a.wav", "text": "a", "room": 1}', ["--by", "speaker"], "none of those it has: room"),
-        ('{"audio_filepath": "a.wav", "text": "a"}', ["--output", "{manifest}"], "--output must be a folder"),
+        (
+            '{"audio_filepath": "a.wav", "text": "a"}',
+            ["--output", "{manifest}"],
+            "must be a folder that can be written",
+        ),
         ('{"audio_filepath": "a.wav", "text": "a"}', ["--model", "no/such/model/here"], "no/such/model/here"),
     ],
 )

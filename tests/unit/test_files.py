@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sonant.errors import OutputError
-from sonant.files import open_output, write_text
+from sonant.files import make_folder, open_output, write_text
 
 
 def listing(folder: Path) -> dict[str, int]:
@@ -67,6 +67,17 @@ def test_places_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest
     assert "could not be written" in refused(tmp_path / "loop.txt")
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anything
     assert "may not be written" in refused(tmp_path / "old.txt")
+
+
+def test_a_folder_is_made_or_refused_at_once(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert list((tmp_path / "a").rglob("*")) == [tmp_path / "a" / "b"]
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        OutputError, match=r"file/c must be a folder that can be written, but is not \(Not a directory\)"
+    ):
+        make_folder(tmp_path / "file" / "c")
 
 
 @pytest.mark.parametrize("step", ["fsync", "open"])

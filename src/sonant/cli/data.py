@@ -15,6 +15,7 @@ import typer
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, cache_folder, reporting, say
 from sonant.cli.transcribe import EngineName, Format, Precision
 from sonant.errors import DataError, OptionError
+from sonant.files import make_folder
 
 if TYPE_CHECKING:
     from sonant.data.manifest import Utterance
@@ -167,7 +168,7 @@ def split(
             raise OptionError(
                 f"{manifest} would be overwritten by one of its parts; name another folder with --output."
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for name, utterances in split_manifest(list(read_manifest(manifest)), sizes, rest=rest, seed=seed).items():
             write_manifest(places[name], utterances)
             hours = sum(utterance.duration or 0.0 for utterance in utterances) / 3600

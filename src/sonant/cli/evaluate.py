@@ -12,6 +12,7 @@ import typer
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say, say_once
 from sonant.cli.transcribe import EngineName, Format, Precision
 from sonant.errors import OptionError
+from sonant.files import make_folder
 
 if TYPE_CHECKING:
     from sonant.data.manifest import Utterance
@@ -129,12 +130,7 @@ def name_journals(folder: Path | None, manifest: Path) -> list[Path | None]:
     """Where what each model heard is kept: nowhere, or two files of a folder that is made."""
     if folder is None:
         return [None, None]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(
-            f"--output must be a folder that can be written, but {folder} is not ({error.strerror}); name another."
-        ) from error
+    make_folder(folder)
     names = [folder / "heard.jsonl", folder / "against.jsonl"]
     if manifest.resolve() in [name.resolve() for name in names]:
         raise OptionError(f"--output would write over the manifest {manifest}; name another folder.")

@@ -10,7 +10,7 @@ from typing import Any, cast
 from sonant.data.layouts import Choice, expect, from_row, read_table
 from sonant.data.manifest import Utterance, parse_object, read_lines
 from sonant.errors import DataError, MissingExtraError, OptionError
-from sonant.files import open_output
+from sonant.files import make_folder, open_output
 
 WHOLE = 0.02
 """Seconds by which a part may differ from its file and still be all of it."""
@@ -172,7 +172,7 @@ def _extract(row: dict[str, Any], folder: Path, stem: str, where: str) -> Path:
         row["source_" + name] = row.pop(name)
     if sound["bytes"] is None:
         return Path(str(sound.get("path")))
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / (stem + (PurePath(str(sound.get("path") or "")).suffix or ".wav"))
     if not path.exists():
         with open_output(path) as file:
