@@ -291,6 +291,22 @@ def test_another_recipe_data_or_state_is_refused(tmp_path: Path) -> None:
     (run / "state.pt").write_bytes(b"damaged")
     with pytest.raises(TrainingError, match="must be the state of a run, but cannot be read"):
         Trainer(recipe, run).run()
+    torch.save({"another": "file"}, run / "state.pt")
+    with pytest.raises(TrainingError, match="must be the state of a run, but is another file"):
+        Trainer(recipe, run).run()
+
+
+def test_what_a_crash_left_is_mended(tmp_path: Path) -> None:
+    recipe, run = tone_recipe(tmp_path, schedule={"steps": 2}), tmp_path / "run"
+    assert Trainer(recipe, run).run()
+    (run / "model").rename(run / "model.old")  # between its two renames
+    (run / "model.new").mkdir()
+    (run / ".sonant-1.tmp").touch()
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'[2]\n{"step": \xff')
+    assert Trainer(recipe, run).run()
+    assert {path.name for path in run.iterdir()} == {"metrics.jsonl", "model", "model.new", "recipe.toml", "state.pt"}
+    assert all("step" in json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
 
 
 def test_manifests_that_teach_nothing_are_refused(tmp_path: Path) -> None:

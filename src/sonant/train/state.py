@@ -35,7 +35,7 @@ class RunFolder:
         self.folder, self.recipe, self.main = folder, recipe, main
         self.state_path = folder / "state.pt"
         self.metrics_path = folder / "metrics.jsonl"
-        self.model_path = folder / "model"
+        self.model_path, self.old_path = folder / "model", folder / "model.old"
         self.candidate_path, self.good_path = folder / "candidate.pt", folder / "good.pt"
 
     def open(self) -> None:
@@ -51,6 +51,8 @@ class RunFolder:
                 partial.unlink()
             for partial in self.folder.glob(".*.partial"):
                 shutil.rmtree(partial)
+            if self.old_path.exists() and not self.model_path.exists():  # killed between two renames
+                self.old_path.rename(self.model_path)
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be made ({error.strerror}); name another folder.") from error
         write_text(told, to_toml(self.recipe))
@@ -106,17 +108,17 @@ class RunFolder:
         if not self.metrics_path.exists():
             return
         kept: list[str] = []
-        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 if json.loads(line).get("step", 0) <= step:
                     kept.append(line + "\n")
-            except ValueError:  # the half line of a process that was killed
+            except (ValueError, AttributeError):  # half a line, of a process that was killed
                 continue
         write_text(self.metrics_path, "".join(kept))
 
     def publish(self, task: Task, weights: Mapping[str, Tensor], score: Mapping[str, float], step: int) -> None:
         """Put a model, with its card, in the place of the last one."""
-        new, old = self.folder / "model.new", self.folder / "model.old"
+        new, old = self.folder / "model.new", self.old_path
         try:
             for left in (new, old):
                 if left.exists():
@@ -143,6 +145,8 @@ def fingerprint(utterances: Iterable[Utterance]) -> str:
 
 def check_state(state: Mapping[str, Any], folder: Path, data: str, world: int) -> None:
     """Raise where a state belongs to other data (of this fingerprint) or to another number of processes."""
+    if not {"data", "world"} <= state.keys():
+        raise TrainingError(f"{folder / 'state.pt'} must be the state of a run, but is another file; begin elsewhere.")
     if state["data"] != data:
         raise TrainingError(
             f"{folder} must go on with the data it began with, but the manifests have changed; "
