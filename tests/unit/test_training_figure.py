@@ -38,6 +38,9 @@ def test_scores_and_events_stand_between_the_lines_around_them() -> None:
     assert "ctc" not in curves.series  # it is all of the loss
     assert not {"hours", "epoch", "step"} & curves.series.keys()
     assert read_curves(CTC, "minutes").series == {}  # nobody told them
+    mixed = read_curves([*PRETRAINING, {"step": 20, "dev_loss": 3.6}])
+    assert mixed.series["dev_contrastive"] == ([20.0], [3.6])  # it is told of that part alone
+    assert "dev_contrastive" in mixed.scores
 
 
 def test_panels_are_those_that_have_something_to_show() -> None:

@@ -116,6 +116,9 @@ def read_curves(lines: Iterable[Mapping[str, Any]], by: str = "step") -> Curves:
     for part in ("ctc", "contrastive", "masked"):
         if part in series and series.get("loss") == series[part]:
             del series[part]  # it is all of the loss
+        elif part in series and "dev_loss" in series:
+            series[f"dev_{part}"] = series.pop("dev_loss")  # which is told of that part alone
+            scores.add(f"dev_{part}")
     return Curves(series, frozenset(scores), events)
 
 
@@ -136,7 +139,7 @@ def training_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], by: str = "
         _draw_panel(axis, title, names, curves)
         _draw_events(axis, kinds, curves)
         axis.set_xlim(0, most * 1.02)
-        if i >= columns * (rows - 1):
+        if i + columns >= len(panels):  # the lowest of its column
             axis.set_xlabel(AXES[by])
     for axis in axes[len(panels) :]:
         axis.remove()
