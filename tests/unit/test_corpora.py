@@ -127,6 +127,9 @@ def test_csv(tmp_path: Path, between: str) -> None:
         Utterance(str(path), 0.5, ""),
     ]
     assert prepared("csv", table) == prepared("csv", tmp_path) == expected
+    text(table, between.join(["recording", "text"]), between.join(["wav/1.wav", "one"]))
+    with pytest.raises(DataError, match=r"my\.csv:2 must name a file in a column .* but has recording, text; rename"):
+        prepared("csv", table)
 
 
 def test_lj_speech_has_no_header(tmp_path: Path) -> None:

@@ -112,7 +112,8 @@ def comparison_lines(comparison: Comparison, second: Evaluation) -> Iterator[str
 def points(difference: Difference) -> str:
     """A difference with its interval and the two tests."""
     low, high = f"{100 * difference.low:+.2f}", f"{100 * difference.high:+.2f}"
-    tests = f"p = {difference.bootstrap:.3g} by paired bootstrap, {difference.matched_pairs:.3g} by matched pairs"
+    chances = (f"{p:.3g}" if p >= 1e-6 else "under 1e-6" for p in (difference.bootstrap, difference.matched_pairs))
+    tests = "p = {} by paired bootstrap, {} by matched pairs".format(*chances)
     return f"{100 * difference.value:+.2f} points ({low} to {high}); {tests}"
 
 

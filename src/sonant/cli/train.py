@@ -28,7 +28,9 @@ ROWS = 12
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, a recipe that comes along, or a run's folder.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A TOML file, a recipe that comes along (such as ctc-1h), or a run's folder.")
+    ],
     set: Annotated[list[str] | None, typer.Option(help="section.name=value; repeatable.")] = None,
     output: Annotated[Path | None, typer.Option(help="The run's folder; runs/RECIPE where not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Try a few steps and say what the run will cost.")] = False,
@@ -36,8 +38,8 @@ def run(
 ) -> None:
     """Train a model as a recipe says, from nothing or from a pre-trained one.
 
-    The run's folder keeps its state: the same command goes on where it stopped, and so does SIGTERM's or Ctrl-C's. The
-    best model so far stands in its folder `model`, whose name is printed at the end.
+    The run's folder keeps its state, which SIGTERM and Ctrl-C save: the same command goes on where it stopped. The best
+    model so far stands in its folder `model`, whose name is printed at the end.
     """
     with reporting(debug):
         from sonant.train.recipe import read_recipe
@@ -57,14 +59,14 @@ def with_full_paths(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         data=replace(data, train=_absolute(data.train), dev=_absolute(data.dev)),
-        model=replace(model, start=_absolute_folder(model.start)),
-        pretrain=replace(recipe.pretrain, teacher=_absolute_folder(recipe.pretrain.teacher)),
+        model=replace(model, start=_absolute_model(model.start)),
+        pretrain=replace(recipe.pretrain, teacher=_absolute_model(recipe.pretrain.teacher)),
         augment=replace(augment, noise_files=_absolute(augment.noise_files)),
     )
 
 
-def _absolute_folder(source: str) -> str:
-    return str(Path(source).absolute()) if source and Path(source).is_dir() else source
+def _absolute_model(source: str) -> str:
+    return str(Path(source).absolute()) if source and Path(source).exists() else source
 
 
 def _absolute(paths: tuple[str, ...]) -> tuple[str, ...]:
@@ -84,7 +86,9 @@ def train(recipe: Recipe, folder: Path) -> bool:
         if trainer.ranks.main:
             for note in trainer.task.notes:
                 say(note)
-            if recipe.run.check and not trainer.folder.state_path.exists():
+            if trainer.folder.state_path.exists():
+                say(f"going on with {folder}.")
+            elif recipe.run.check:
                 check(trainer)
         done = trainer.run(lambda: bool(stopped))
     if not trainer.ranks.main:
@@ -115,11 +119,12 @@ def check(trainer: Trainer) -> None:
         )
     finally:
         bar.close()
+    told = report.to_text().rstrip()
     if report.fatal:
-        say(report.to_text().rstrip())
+        say(told.removesuffix(report.fatal).rstrip())
         raise DataError(f"{report.fatal} --set run.check=false trains all the same.")
     if not report.clean:
-        say(report.to_text().rstrip())
+        say(told)
 
 
 def try_it(recipe: Recipe, folder: Path) -> bool:

@@ -45,6 +45,11 @@ def from_row(row: Mapping[str, Any], folder: Path, where: str) -> Utterance:
     for field, names in COLUMNS.items():
         if (name := next((name for name in names if name in values), None)) is not None:
             fields[field] = values.pop(name)
+    if "audio_filepath" not in fields:
+        raise DataError(
+            f"{where} must name a file in a column such as path or file_name, but has {', '.join(map(str, row))}; "
+            "rename the column, or choose another layout."
+        )
     if "text" not in fields and any(name in row for name in COLUMNS["text"]):
         fields["text"] = ""
     for field in ("duration", "offset"):

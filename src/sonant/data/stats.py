@@ -128,8 +128,8 @@ def _spread(numbers: Sequence[float]) -> str:
 
 def _histogram(lengths: Sequence[float]) -> list[str]:
     counts, edges = np.histogram(lengths, BINS if max(lengths) > min(lengths) else 1)
-    width = BAR / counts.max()
+    width, digits = BAR / counts.max(), 1 if edges[-1] - edges[0] >= 0.1 * BINS else 2
     return [
-        f"{edges[i]:7.1f} to {edges[i + 1]:6.1f} s {'#' * round(width * count):<{BAR}} {count}"
+        f"{edges[i]:7.{digits}f} to {edges[i + 1]:6.{digits}f} s {'#' * round(width * count):<{BAR}} {count}"
         for i, count in enumerate(counts.tolist())
     ]
