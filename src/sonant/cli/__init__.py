@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from inspect import getdoc
 from typing import Annotated
 
 import typer
@@ -35,7 +36,15 @@ def main() -> None:
             app.add_typer(module.verbs, name=verb, short_help=line)
         else:
             app.command(verb, short_help=line)(module.run if module else _not_asked)
+    for part in (app, *(group.typer_instance for group in app.registered_groups if group.typer_instance)):
+        for command in part.registered_commands:
+            command.help = _unwrapped(command.callback)
     app(prog_name="sonant")
+
+
+def _unwrapped(function: object) -> str:
+    """A docstring with a line a paragraph, which terminals of any width break for themselves."""
+    return "\n\n".join(" ".join(part.split()) for part in (getdoc(function) or "").split("\n\n"))
 
 
 def _show_version(wanted: bool) -> None:
