@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from io import BufferedIOBase, BufferedReader
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from sonant.errors import OutputError, SonantError
@@ -65,6 +64,8 @@ def open_output(path: str | PathLike[str]) -> Generator[BinaryIO]:
 
 def make_folder(path: str | PathLike[str]) -> None:
     """Make a folder, and those above it; `OutputError` where it cannot be written, now and not after hours of work."""
+    from tempfile import TemporaryFile
+
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=path):
