@@ -35,10 +35,12 @@ from sonant.audio.samples import (
 from sonant.errors import AudioError, OptionError
 from sonant.types import FloatArray
 
-__all__ = ["AudioStream", "Resampler", "Source", "from_array", "mono_block", "open_audio", "read"]
+__all__ = ["AudioStream", "File", "Resampler", "Source", "from_array", "mono_block", "open_audio", "open_media", "read"]
 
-Source = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | ArrayLike
-"""A path (`-` is standard input), a file's bytes, a file object open for reading bytes, or samples."""
+File = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+"""A path (`-` is standard input), a file's bytes, or a file object open for reading bytes."""
+Source = File | ArrayLike
+"""A file, or samples."""
 
 
 Part = tuple[float, float | None] | None
@@ -130,12 +132,8 @@ def open_audio(
             f"duration of {duration} came; correct them."
         )
     part = None if offset is None and duration is None else (offset or 0.0, duration)
-    if isinstance(source, str | PathLike):
-        return _open_path(os.fspath(source), sample_rate, part)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _open_file("The audio", io.BytesIO(source), sample_rate, part, close=True)
-    if hasattr(source, "read"):
-        return _open_file(_name_of(cast(BinaryIO, source)), cast(BinaryIO, source), sample_rate, part, close=False)
+    if isinstance(source, str | PathLike | bytes | bytearray | memoryview) or hasattr(source, "read"):
+        return _stream(open_media(cast("File", source)), sample_rate, part)
     return _open_array(cast(ArrayLike, source), array_rate, sample_rate, part)
 
 
@@ -162,18 +160,40 @@ def from_array(samples: ArrayLike, sample_rate: float, target_rate: int = 16_000
     return read(samples, target_rate, array_rate=sample_rate)
 
 
-def _open_path(path: str, sample_rate: int, part: Part) -> AudioStream:
-    """A regular file, or standard input: a pipe or a device opened by its name could hold us forever."""
+def open_media(source: File) -> Media:
+    """The sound of a file as it is written: its own rate, channels and numbers. Whoever reads it to its end closes it.
+
+    Raises `AudioError` as `open_audio` does.
+    """
+    if isinstance(source, str | PathLike):
+        name, file, close = _opened(os.fspath(source))
+    elif isinstance(source, bytes | bytearray | memoryview):
+        name, file, close = "The audio", io.BytesIO(source), True
+    else:
+        name, file, close = _name_of(source), source, False
+    try:
+        return Media(name, file, file.close if close else lambda: None)
+    except BaseException:
+        if close:
+            file.close()
+        raise
+
+
+def _opened(path: str) -> tuple[str, BinaryIO, bool]:
+    """A regular file, or standard input: a pipe or a device opened by its name could hold us forever.
+
+    With what messages call it, and whether it is ours to close.
+    """
     if path == "-":
         if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  # so it is under pythonw
             raise AudioError("Standard input was asked for, but this process has none; pass a file.")
-        return _open_file("Standard input", sys.stdin.buffer, sample_rate, part, close=False)
+        return "Standard input", sys.stdin.buffer, False
     try:
         if (place := Path(path)).is_dir():
             raise AudioError(f"{path} is a folder, but a file was expected; pass the files in it one by one.")
         if place.exists() and not place.is_file():
             raise AudioError(f"{path} is a pipe or a device, but a file was expected; pass - to read standard input.")
-        file = place.open("rb")  # the stream closes it
+        return path, place.open("rb"), True
     except FileNotFoundError as error:
         if "://" in path:
             raise AudioError(f"{path} is an address, but a file was expected; download it first.") from error
@@ -182,22 +202,15 @@ def _open_path(path: str, sample_rate: int, part: Part) -> AudioStream:
         raise AudioError(f"{path} may not be read by this user; change its permissions or copy it.") from error
     except (OSError, ValueError) as error:
         raise AudioError(f"{path} cannot be opened ({reason(error)}); check the path.") from error
-    return _open_file(path, file, sample_rate, part, close=True)
 
 
-def _open_file(name: str, file: BinaryIO, sample_rate: int, part: Part, *, close: bool) -> AudioStream:
-    try:
-        media = Media(name, file, file.close if close else lambda: None)
-    except BaseException:
-        if close:
-            file.close()
-        raise
+def _stream(media: Media, sample_rate: int, part: Part) -> AudioStream:
     pieces = media.part(*part) if part else media.pieces()
     duration = media.duration
     if part and duration is not None:
         duration = max(0.0, min(duration - part[0], part[1] or inf))
     return AudioStream(
-        name, pieces, sample_rate, duration, media.warnings, media.close, media.rate, media.mixer, media.codec
+        media.name, pieces, sample_rate, duration, media.warnings, media.close, media.rate, media.mixer, media.codec
     )
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Generator, Iterator
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonant.audio.samples import Mixer, Pieces, check_form, reason
+from sonant.audio.reader import Reader, unreadable
+from sonant.audio.samples import Mixer, Pieces, check_form
 from sonant.errors import AudioError
 from sonant.types import FloatArray
 
@@ -54,7 +54,7 @@ class Media:
     def __init__(self, name: str, file: BinaryIO, close: Callable[[], None]) -> None:
         self.warnings: list[str] = []
         self.mixer = Mixer()
-        self._name = name
+        self.name = name
         self._close_file = close
         self._reader = Reader(name, file)
         self._damaged = 0
@@ -65,6 +65,7 @@ class Media:
             self.duration, self._promised = self._lengths()
             self.rate = self._track.codec_context.sample_rate or None
             self.codec = self._track.codec_context.name
+            self.channels = self._track.codec_context.layout.nb_channels
             self._sought, self._began = False, 0.0
         except BaseException:
             self._container.close()
@@ -86,7 +87,7 @@ class Media:
             )
         except (FFmpegError, OSError, ValueError, RuntimeError, MemoryError) as error:
             self._reader.check()
-            raise AudioError(f"{self._name} {_unreadable(self._reader)}.") from error
+            raise AudioError(f"{self.name} {unreadable(self._reader)}.") from error
         self._reader.check()
         return container
 
@@ -96,7 +97,7 @@ class Media:
         streams = self._container.streams
         if not streams.audio:
             what = "only video" if streams.video else "nothing that can be heard"
-            raise AudioError(f"{self._name} holds no sound, {what}; pass the file that has the sound.")
+            raise AudioError(f"{self.name} holds no sound, {what}; pass the file that has the sound.")
         track = next((t for t in streams.audio if t.disposition & Disposition.default), streams.audio[0])
         for stream in streams:
             if stream.index != track.index:
@@ -104,11 +105,11 @@ class Media:
         context = track.codec_context
         if context is None:  # pyright: ignore[reportUnnecessaryComparison]  # so it is for unknown codecs
             raise AudioError(
-                f"{self._name} holds sound in a codec that cannot be decoded here, or is copy-protected; "
+                f"{self.name} holds sound in a codec that cannot be decoded here, or is copy-protected; "
                 "convert it to WAV or FLAC."
             )
         if context.sample_rate:  # some containers leave it to the first frame
-            check_form(self._name, context.sample_rate, context.layout.nb_channels)
+            check_form(self.name, context.sample_rate, context.layout.nb_channels)
         return track
 
     def _lengths(self) -> tuple[float | None, float | None]:
@@ -149,7 +150,7 @@ class Media:
             pieces.close()
         if not found:
             raise AudioError(
-                f"{self._name} has no sound at {start:g} s, but an utterance from there on was asked for; "
+                f"{self.name} has no sound at {start:g} s, but an utterance from there on was asked for; "
                 "correct its offset and duration."
             )
 
@@ -176,7 +177,7 @@ class Media:
         try:
             for frame in self._frames():
                 rate = frame.sample_rate
-                check_form(self._name, rate, frame.layout.nb_channels)
+                check_form(self.name, rate, frame.layout.nb_channels)
                 if self._sought and not heard:
                     self._began = clock = (frame.time or 0.0) - (origin or 0.0)
                 if frame.time is not None:
@@ -195,6 +196,34 @@ class Media:
             self._conclude(clock, heard, silent)
         finally:
             self.close()
+
+    def planes(self) -> Generator[tuple[int, list[NDArray[Any]]]]:
+        """Sample rate and each channel (N,) as the codec gives it, views that end with the step; gaps stay out."""
+        heard = 0.0
+        try:
+            for frame in self._frames():
+                check_form(self.name, frame.sample_rate, frame.layout.nb_channels)
+                heard += frame.samples / frame.sample_rate
+                yield frame.sample_rate, _channels(frame)
+            self._conclude(heard, heard, 0.0)
+        finally:
+            self.close()
+
+    @property
+    def counted(self) -> int | None:
+        """Samples of each channel where the header counts them one by one."""
+        if self._container.format.name not in ("wav", "flac") or not self.duration or not self.rate:
+            return None
+        return round(self.duration * self.rate)
+
+    @property
+    def bits(self) -> int:
+        """Of each sample as it is written; 0 where a codec writes none."""
+        context = self._track.codec_context
+        if self.codec == "flac" and (header := context.extradata) and len(header) >= 34:
+            return ((header[12] & 1) << 4 | header[13] >> 4) + 1
+        written = re.fullmatch(r"pcm_[suf](\d+)(?:[lb]e)?", self.codec)
+        return int(written[1]) if written else 8 * (self.codec in ("pcm_alaw", "pcm_mulaw"))
 
     def _frames(self) -> Iterator[AudioFrame]:
         """All frames that can be decoded; damaged packets are counted and skipped."""
@@ -226,30 +255,30 @@ class Media:
     def _conclude(self, clock: float, heard: float, silent: float) -> None:
         if not heard and (self._damaged or self._broken):
             why = (
-                _unreadable(self._reader)
+                unreadable(self._reader)
                 if self._reader.is_piped_mp4()
                 else (
                     "holds sound, but none of it could be decoded, as it is damaged or copy-protected; convert it again"
                 )
             )
-            raise AudioError(f"{self._name} {why}.")
+            raise AudioError(f"{self.name} {why}.")
         if not heard and self._sought:  # beyond its end
             return
         if not heard:
-            raise AudioError(f"{self._name} holds no samples, but sound was expected; record or copy it again.")
+            raise AudioError(f"{self.name} holds no samples, but sound was expected; record or copy it again.")
         if self._damaged:
             packets = "1 damaged packet was" if self._damaged == 1 else f"{self._damaged} damaged packets were"
-            self.warnings.append(f"{self._name}: {packets} skipped; words near them may be wrong.")
+            self.warnings.append(f"{self.name}: {packets} skipped; words near them may be wrong.")
         if self._broken:
             self.warnings.append(
-                f"{self._name}: the file could not be read beyond {clock:.1f} s, where it is damaged or changes "
+                f"{self.name}: the file could not be read beyond {clock:.1f} s, where it is damaged or changes "
                 "its form; convert it to WAV to have the rest."
             )
         if silent:
-            self.warnings.append(f"{self._name}: {silent:.1f} s without sound inside the file were read as silence.")
+            self.warnings.append(f"{self.name}: {silent:.1f} s without sound inside the file were read as silence.")
         if self._promised is not None and clock + SHORTFALL < self._promised:
             self.warnings.append(
-                f"{self._name}: the sound ends at {clock:.1f} s, but the file declares {self._promised:.1f} s; "
+                f"{self.name}: the sound ends at {clock:.1f} s, but the file declares {self._promised:.1f} s; "
                 "it may be truncated."
             )
 
@@ -258,111 +287,8 @@ class Media:
         self._close_file()
 
 
-class Reader:
-    """The file object that FFmpeg sees: it keeps what went wrong for us, as exceptions do not pass through C."""
-
-    def __init__(self, name: str, file: BinaryIO) -> None:
-        self.name = "audio" + PurePath(name).suffix  # helps to guess the format, and names nothing that could be opened
-        self._file = file
-        self._name = name
-        self._error: BaseException | None = None
-        self._seekable = False
-        self._pending = self.head = b""
-        try:
-            self._seekable = hasattr(file, "seek") and (not hasattr(file, "seekable") or file.seekable())
-            if self._seekable:
-                file.seek(0)
-            self.head = self.read(64)
-            if self._seekable:
-                file.seek(0)
-            else:
-                self._pending = self.head
-        except (OSError, ValueError) as error:  # closed, for one
-            self._error = error
-        self.check()
-        if not self.head:
-            raise AudioError(f"{name} is empty, but sound was expected; record or copy it again.")
-
-    def seekable(self) -> bool:
-        return self._seekable
-
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes; none at the end, and after an error, which `check` raises."""
-        if self._pending:
-            data, self._pending = self._pending[:size], self._pending[size:]
-            return data
-        try:
-            data = self._file.read(size)
-        except BaseException as error:  # noqa: BLE001  # Ctrl-C too
-            self._error = error
-            return b""
-        if not isinstance(data, bytes) or len(data) > size:  # PyAV would copy past the end of its buffer
-            self._error = TypeError(f"{len(data)} for {size}" if isinstance(data, bytes) else type(data).__name__)
-            return b""
-        return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except (OSError, ValueError):  # before the beginning: a broken file asks for that
-            return -1
-        except BaseException as error:  # noqa: BLE001
-            self._error = error
-            return -1
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def is_piped_mp4(self) -> bool:
-        """An MP4 may have its index at the end, where a pipe cannot go first."""
-        return self.head[4:8] == b"ftyp" and not self._seekable
-
-    def cut_to(self) -> float:
-        """The share that is there of the bytes that the header of a WAV or the first frame of an MP3 counts."""
-        if not self._seekable:
-            return 1.0
-        position = self._file.tell()
-        size = self._file.seek(0, 2)
-        counted = 0
-        if self.head[:4] == b"RIFF":
-            counted = 8 + int.from_bytes(self.head[4:8], "little")
-        else:
-            tag = 0
-            if self.head[:3] == b"ID3":  # its length has seven bits a byte
-                tag = 10 + sum(byte << shift for byte, shift in zip(self.head[6:10], (21, 14, 7, 0), strict=True))
-            self._file.seek(tag)
-            found = re.search(b"(?:Xing|Info)\\0\\0\\0[\\3\\7\\x0b\\x0f]....(....)", self.read(512), re.DOTALL)
-            counted = tag + int.from_bytes(found[1], "big") if found else 0
-        self._file.seek(position)
-        return size / counted if size < counted < 0x7FFF0000 else 1.0  # who writes to a pipe counts what fits
-
-    def check(self) -> None:
-        """Raise what went wrong while FFmpeg was reading."""
-        error = self._error
-        if isinstance(error, TypeError):
-            raise AudioError(
-                f"{self._name} must give bytes, at most as many as it is asked for, but gave {error}; "
-                "open it in binary mode ('rb')."
-            ) from error
-        if isinstance(error, OSError | ValueError):
-            raise AudioError(f"{self._name} could not be read ({reason(error)}); copy it to a local disk.") from error
-        if error is not None:
-            raise error
-
-
 def _refuse(url: str, *_: object) -> Any:
     raise PermissionError(url)
-
-
-def _unreadable(reader: Reader) -> str:
-    head = reader.head
-    if head.lstrip(b"\xef\xbb\xbf").startswith((b"#EXTM3U", b"ffconcat")):
-        return "is a playlist, which is not followed; pass the files it names"
-    if reader.is_piped_mp4():
-        return "is an MP4 that cannot be read from a pipe; save it to a file first"
-    if head[4:8] == b"ftyp":
-        return "is an MP4 whose index is missing or damaged, as if its copy was cut short; copy it again"
-    return "is not audio or video that can be read here, or it is damaged; check it with a player or convert it to WAV"
 
 
 def _channels(frame: AudioFrame) -> list[NDArray[Any]]:

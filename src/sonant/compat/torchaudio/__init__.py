@@ -9,18 +9,29 @@ import sys
 from functools import partial
 
 from sonant.compat.torchaudio import functional, models, pipelines, transforms, utils
-from sonant.compat.torchaudio.absent import refuse
-from sonant.compat.torchaudio.files import AudioMetaData, info, load, save
+from sonant.compat.torchaudio.absent import Refuser, refuse
+from sonant.compat.torchaudio.files import (
+    AudioMetaData,
+    get_audio_backend,
+    info,
+    list_audio_backends,
+    load,
+    save,
+    set_audio_backend,
+)
 
 __all__ = [
     "AudioMetaData",
     "functional",
+    "get_audio_backend",
     "info",
     "install",
+    "list_audio_backends",
     "load",
     "models",
     "pipelines",
     "save",
+    "set_audio_backend",
     "transforms",
     "utils",
 ]
@@ -36,3 +47,5 @@ def install() -> None:
     for name, module in list(sys.modules.items()):
         if name == __name__ or name.startswith(f"{__name__}."):
             sys.modules[name.removeprefix("sonant.compat.")] = module
+    if not any(isinstance(finder, Refuser) for finder in sys.meta_path):
+        sys.meta_path.append(Refuser())

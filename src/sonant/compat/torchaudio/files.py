@@ -1,21 +1,26 @@
-"""`torchaudio.load`, `info` and `save`: any file by sonant's reader, WAV with its channels by the standard library."""
+"""`torchaudio.load`, `info` and `save`: any file by sonant's reader, WAV written by the standard library."""
 
 from __future__ import annotations
 
 import wave
 from dataclasses import dataclass
 from os import PathLike
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from sonant.audio import open_audio
+from sonant.audio import open_media
+from sonant.audio.media import Media
+from sonant.audio.samples import mono
 from sonant.errors import AudioError, OptionError, OutputError
 
 Source = str | PathLike[str] | BinaryIO
-_ENCODED = "PCM_S"
+
+_ENCODINGS = {"pcm_mulaw": "ULAW", "pcm_alaw": "ALAW", "mp3float": "MP3"}
+"""What torchaudio calls some of FFmpeg's codecs; others by the start of their name, or all of it."""
 
 
 @dataclass(frozen=True)
@@ -32,46 +37,82 @@ class AudioMetaData:
     encoding: str
 
 
+def list_audio_backends() -> list[str]:
+    """What reads files: FFmpeg's libraries, which come with PyAV."""
+    return ["ffmpeg"]
+
+
+def get_audio_backend() -> str:
+    """The only one."""
+    return "ffmpeg"
+
+
+def set_audio_backend(backend: str | None) -> None:
+    """Nothing: there is only one."""
+    del backend
+
+
 def load(
     uri: Source,
     frame_offset: int = 0,
     num_frames: int = -1,
     normalize: bool = True,
     channels_first: bool = True,
-    format: str | None = None,  # torchaudio's name
-    buffer_size: int = 4096,  # noqa: ARG001
-    backend: str | None = None,  # noqa: ARG001
+    format: str | None = None,
+    buffer_size: int = 4096,
+    backend: str | None = None,
 ) -> tuple[Tensor, int]:
-    """Samples (C, N) in -1 to 1 and their rate; (N, C) without `channels_first`.
+    """Samples (C, N) of -1 to 1 and their rate; (N, C) without `channels_first`.
 
-    WAV of 8, 16 or 32 bits keeps its channels; all else comes as one channel, their mean. `normalize=False` (integers
-    of the file) is not offered. Raises `AudioError` as `sonant.audio.open_audio` does.
+    Without `normalize`, WAV files of integers come as these (of 24 bits as int32, shifted up). A file object is read
+    from its beginning. `format`, `buffer_size` and `backend` change nothing: the format is seen in the file. Beyond the
+    end there are no samples. Raises `AudioError` as `sonant.audio.open_audio` does, of up to 8 channels.
     """
-    del format
-    if not normalize:
-        raise OptionError("load gives floats from -1 to 1, but normalize=False came; multiply by the full scale.")
-    if frame_offset < 0 or num_frames < -1 or num_frames == 0:
+    del format, buffer_size, backend
+    if frame_offset < 0 or num_frames < -1:
         raise OptionError(
-            f"frame_offset must be at least 0 and num_frames positive or -1, but {frame_offset} and {num_frames} came."
+            f"frame_offset must be at least 0, and num_frames too, or -1, but {frame_offset} and {num_frames} came."
         )
-    samples, rate = _pcm(uri) or _decoded(uri)
-    end = None if num_frames == -1 else frame_offset + num_frames
-    part = torch.tensor(samples[:, frame_offset:end])
-    return (part if channels_first else part.T), rate
+    media = open_media(uri)
+    whole = not normalize and media.codec.startswith(("pcm_s", "pcm_u"))
+    rate, parts = _part(media, frame_offset, None if num_frames == -1 else frame_offset + num_frames, whole)
+    samples = torch.as_tensor(np.concatenate(parts, axis=1))
+    return (samples if channels_first else samples.T), rate
 
 
-def info(uri: Source, format: str | None = None, buffer_size: int = 4096, backend: str | None = None) -> AudioMetaData:  # noqa: ARG001
-    """Rate, length and channels; files other than WAV are read through, and tell of one channel, as `load` gives."""
-    found = _pcm(uri)
-    if found is None:
-        samples, rate = _decoded(uri)
-        return AudioMetaData(rate, samples.shape[1], 1, 0, "UNKNOWN")
-    samples, rate = found
-    with wave.open(str(uri) if isinstance(uri, PathLike) else uri, "rb") as file:
-        bits = 8 * file.getsampwidth()
-    if not isinstance(uri, str | PathLike):
-        uri.seek(0)
-    return AudioMetaData(rate, samples.shape[1], len(samples), bits, f"{_ENCODED}" if bits > 8 else "PCM_U")
+def info(uri: Source, format: str | None = None, buffer_size: int = 4096, backend: str | None = None) -> AudioMetaData:
+    """Rate, length, channels, bits and encoding; all but WAV and FLAC is read through to count its samples."""
+    del format, buffer_size, backend
+    media = open_media(uri)
+    codec = media.codec
+    encoding = _ENCODINGS.get(codec) or (codec[:5] if codec.startswith("pcm_") else codec).upper()
+    count, rate = media.counted, media.rate
+    if count is None or rate is None:
+        sizes = [(rate, len(planes[0])) for rate, planes in media.planes()]
+        count, rate = sum(size for _, size in sizes), sizes[0][0]
+    media.close()
+    return AudioMetaData(rate, count, media.channels, media.bits, encoding)
+
+
+def _part(media: Media, first: int, last: int | None, whole: bool) -> tuple[int, list[NDArray[Any]]]:
+    """The rate, and the samples (C, n) from `first` to `last`, as floats or as the file's own integers."""
+    planes = media.planes()
+    parts: list[NDArray[Any]] = []
+    form, clock = (0, 0), 0
+    for rate, channels in planes:
+        if form != (rate, len(channels)) and parts:
+            raise AudioError(f"{media.name} must keep its rate and channels, but changes them; convert it to WAV.")
+        form = rate, len(channels)
+        samples = np.stack(channels if whole else [mono([channel]) for channel in channels])
+        part = samples[:, max(0, first - clock) : None if last is None else max(0, last - clock)]
+        if part.size or not parts:
+            parts.append(part)
+        clock += samples.shape[1]
+        if last is not None and clock >= last:
+            break
+    planes.close()
+    media.close()
+    return form[0], parts
 
 
 def save(
@@ -113,35 +154,3 @@ def save(
             file.writeframes(whole.T.numpy().astype(f"<i{bits // 8}").tobytes())
     except OSError as error:
         raise OutputError(f"{uri} cannot be written ({error}); check the folder and its rights.") from error
-
-
-def _pcm(uri: Source) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], int] | None:
-    """The samples (C, N) and rate of a WAV of 8, 16 or 32 bits; None for other files."""
-    source = str(uri) if isinstance(uri, PathLike) else uri
-    try:
-        with wave.open(source, "rb") as file:
-            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            raw = file.readframes(file.getnframes()) if width in (1, 2, 4) else b""
-    except (wave.Error, EOFError, OSError):
-        raw, width, channels, rate = b"", 0, 1, 0
-    if not isinstance(source, str):
-        source.seek(0)
-    if not raw:
-        return None
-    values = np.frombuffer(
-        raw[: len(raw) // (width * channels) * width * channels], f"<{'u1' if width == 1 else f'i{width}'}"
-    )
-    centred = values.astype(np.float32) - (128 if width == 1 else 0)
-    return (centred / np.float32(2 ** (8 * width - 1))).reshape(-1, channels).T, rate
-
-
-def _decoded(uri: Source) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], int]:
-    """One channel (1, N) of any file at its own rate."""
-    with open_audio(uri) as probe:
-        rate = probe.source_rate
-    if not isinstance(uri, str | PathLike):
-        uri.seek(0)
-    if rate is None:
-        raise AudioError(f"{uri} must say its sample rate, but does not; convert it to WAV.")
-    with open_audio(uri, rate) as stream:
-        return np.concatenate([np.zeros(0, np.float32), *stream])[None], rate

@@ -26,13 +26,28 @@ def resample(
     rolloff: float = 0.99,
     resampling_method: str = "sinc_interp_hann",
     beta: float | None = None,
-    kernel_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """(..., N) samples at another rate, (..., ceil(N * new_freq / orig_freq)), by a windowed sinc as torchaudio does.
 
-    The filter is computed in `kernel_dtype`, the samples' own where None, as torchaudio's function does; its module
-    computes it in float64. Raises `OptionError` for rates that are no positive whole numbers and for unknown methods.
+    The filter is computed in the samples' own type. Raises `OptionError` for rates that are no positive whole numbers
+    and for unknown methods.
     """
+    return resampled(
+        waveform, orig_freq, new_freq, lowpass_filter_width, rolloff, resampling_method, beta, waveform.dtype
+    )
+
+
+def resampled(
+    waveform: Tensor,
+    orig_freq: int,
+    new_freq: int,
+    lowpass_filter_width: int,
+    rolloff: float,
+    resampling_method: str,
+    beta: float | None,
+    kernel_dtype: torch.dtype | None,
+) -> Tensor:
+    """`resample` with its filter computed in `kernel_dtype`; None mixes the types as torchaudio's module does."""
     if orig_freq <= 0 or new_freq <= 0 or orig_freq % 1 or new_freq % 1:
         raise OptionError(
             f"Rates must be positive whole numbers of hertz, but {orig_freq} and {new_freq} came; round them."
@@ -47,7 +62,7 @@ def resample(
     if old == new:
         return waveform
     kaiser = (14.769656459379492 if beta is None else beta) if resampling_method == "sinc_interp_kaiser" else None
-    kernel, width = _kernel(old, new, lowpass_filter_width, rolloff, kaiser, kernel_dtype or waveform.dtype)
+    kernel, width = _kernel(old, new, lowpass_filter_width, rolloff, kaiser, kernel_dtype)
     rows = F.pad(waveform.reshape(-1, 1, waveform.shape[-1]), (width, width + old))
     phases = F.conv1d(rows, kernel.to(waveform), stride=old)  # (rows, new, steps)
     num_samples = math.ceil(new * waveform.shape[-1] / old)
@@ -55,18 +70,18 @@ def resample(
 
 
 def _kernel(
-    old: int, new: int, zeros: int, rolloff: float, kaiser: float | None, dtype: torch.dtype
+    old: int, new: int, zeros: int, rolloff: float, kaiser: float | None, dtype: torch.dtype | None
 ) -> tuple[Tensor, int]:
     """One filter for each of `new` phases, (new, 1, 2 * width + old), and its width."""
     cutoff = min(old, new) * rolloff
     width = math.ceil(zeros * old / cutoff)
-    taps = torch.arange(-width, width + old, dtype=dtype) / old
-    phases = torch.arange(new, dtype=dtype)[:, None] / new
+    taps = torch.arange(-width, width + old, dtype=dtype or torch.float64) / old
+    phases = torch.arange(new, dtype=dtype)[:, None] / new  # without a type these are float32, as there
     t = ((taps - phases) * cutoff).clamp(-zeros, zeros)
     if kaiser is None:
         window = torch.cos(t * math.pi / zeros / 2) ** 2
     else:
-        shape = torch.tensor(kaiser, dtype=dtype)
+        shape = torch.tensor(kaiser)  # float32, as there
         window = torch.i0(shape * (1 - (t / zeros) ** 2).sqrt()) / torch.i0(shape)
     angle = t * math.pi  # torch.sinc rounds float32 otherwise than torchaudio
     sinc = torch.where(angle == 0, 1.0, angle.sin() / angle)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sonant.compat.torchaudio.absent import refuse
-from sonant.compat.torchaudio.functional import resample
+from sonant.compat.torchaudio.functional import resampled
 
 __all__ = ["Resample"]
 
@@ -16,7 +16,7 @@ __getattr__ = partial(refuse, __name__)
 
 
 class Resample(nn.Module):
-    """`functional.resample` as a module."""
+    """`functional.resample` as a module, its filter computed in `dtype` where one is given."""
 
     def __init__(
         self,
@@ -26,15 +26,18 @@ class Resample(nn.Module):
         lowpass_filter_width: int = 6,
         rolloff: float = 0.99,
         beta: float | None = None,
+        *,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.orig_freq, self.new_freq = orig_freq, new_freq
         self.resampling_method, self.beta = resampling_method, beta
         self.lowpass_filter_width, self.rolloff = lowpass_filter_width, rolloff
+        self.dtype = dtype
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(..., N) samples to (..., N * new_freq / orig_freq)."""
-        return resample(
+        return resampled(
             waveform,
             self.orig_freq,
             self.new_freq,
@@ -42,5 +45,5 @@ class Resample(nn.Module):
             self.rolloff,
             self.resampling_method,
             self.beta,
-            torch.float64,
+            self.dtype,
         )
