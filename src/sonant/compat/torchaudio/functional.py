@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sonant.compat.torchaudio.absent import refuse
+from sonant.compat.torchaudio.alignment import TokenSpan, forced_align, merge_tokens
 from sonant.errors import OptionError
 
-__all__ = ["edit_distance", "resample"]
+__all__ = ["TokenSpan", "edit_distance", "forced_align", "merge_tokens", "resample"]
 
 __getattr__ = partial(refuse, __name__)
 
