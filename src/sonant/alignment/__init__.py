@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from math import isfinite
 from typing import Literal, overload
 
@@ -24,6 +24,7 @@ from sonant.alignment.times import frame_edges
 from sonant.decode.beam import checked
 from sonant.decode.words import word_of
 from sonant.errors import AlignmentError, OptionError
+from sonant.text import needed_frames
 from sonant.types import Emissions, FloatArray, Letter, Segment, Vocabulary, Word
 
 Star = Literal["lines", "words", "none"]
@@ -195,7 +196,7 @@ class _Script:
         """Raises `AlignmentError` where the emissions have fewer frames than the text needs."""
         stars = set(self.stars)
         tokens = [token for i, token in enumerate(self.tokens) if i not in stars]
-        needed = len(tokens) + sum(a == b for a, b in pairwise(tokens))
+        needed = needed_frames(tokens)
         if needed > len(emissions):
             missing = needed - len(emissions)
             raise AlignmentError(

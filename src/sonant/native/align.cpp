@@ -236,13 +236,6 @@ private:
 
 }  // namespace
 
-std::size_t frames_needed(const std::vector<std::int32_t>& tokens) {
-    std::size_t frames = tokens.size();
-    for (std::size_t i = 1; i < tokens.size(); ++i)
-        frames += tokens[i] == tokens[i - 1];
-    return frames;
-}
-
 Aligned align(const AlignTask& task, const AlignOptions& options) { return Search(task, options).run(); }
 
 }  // namespace sonant

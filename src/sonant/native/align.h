@@ -39,9 +39,6 @@ struct Aligned {
     std::uint64_t num_cells = 0;             // that were looked at
 };
 
-// Frames that the tokens take at least: one each, and a blank between equal ones.
-std::size_t frames_needed(const std::vector<std::int32_t>& tokens);
-
 Aligned align(const AlignTask& task, const AlignOptions& options);
 
 }  // namespace sonant

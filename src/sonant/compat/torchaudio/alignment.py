@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sonant import native
 from sonant.errors import AlignmentError, OptionError
+from sonant.text import needed_frames
 
 _FLOATS = (torch.float64, torch.float32, torch.float16)
 
@@ -58,7 +59,7 @@ def forced_align(
             )
     values = np.ascontiguousarray(log_probs[0].detach().cpu().float().numpy())
     tokens = targets[0].cpu().numpy().astype(np.int32)
-    num_frames, repeats = len(values), int((tokens[1:] == tokens[:-1]).sum())
+    num_frames, repeats = len(values), needed_frames(tokens.tolist()) - len(tokens)
     if num_frames < len(tokens) + repeats:
         raise ForcedAlignError(
             f"targets length is too long for CTC. Found log_probs length: {num_frames}, targets length: {len(tokens)}, "
