@@ -59,6 +59,60 @@ def test_a_step_is_that_of_the_papers_formula() -> None:
     assert weight.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) - 0.1, abs=1e-6)
 
 
+def test_muon_takes_the_library_s_steps() -> None:
+    torch.manual_seed(0)
+    wide, tall = torch.randn(48, 96), torch.randn(96, 48)
+    weights = [nn.Parameter(wide.clone()), nn.Parameter(tall.clone()), nn.Parameter(wide.clone())]
+    optimiser = make_optimiser(weights, Optim("muon", lr=0.1, weight_decay=0.5), "cpu")
+    references = [nn.Parameter(weight.detach().clone()) for weight in weights]
+    library = torch.optim.Muon(references, lr=0.1, weight_decay=0.5, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for weight, reference in zip(weights, references, strict=True):
+            weight.grad = torch.randn_like(weight)
+            reference.grad = weight.grad.clone()
+        optimiser.step()
+        library.step()
+    for weight, reference, start in zip(weights, references, (wide, tall, wide), strict=True):
+        assert (weight - reference).norm() < 0.02 * (weight - start).norm()  # both round to bfloat16 on the way
+
+
+def test_muon_makes_kernels_orthogonal_and_leaves_the_rest_to_adamw() -> None:
+    kernel = nn.Parameter(torch.zeros(64, 48, 1, 3).to(memory_format=torch.channels_last))
+    others = [nn.Parameter(torch.zeros(32, 64)), nn.Parameter(torch.zeros(48, 1, 1, 10)), nn.Parameter(torch.zeros(64))]
+    alone = [nn.Parameter(weight.detach().clone()) for weight in others]
+    optimiser = make_optimiser([kernel, *others], Optim("muon", lr=0.1), "cpu")
+    adamw = make_optimiser(alone, Optim(lr=0.1), "cpu")
+    kernel.grad = torch.randn(64, 48, 1, 3)
+    for weight, reference in zip(others, alone, strict=True):
+        weight.grad = torch.randn_like(weight)
+        reference.grad = weight.grad.clone()
+    optimiser.step()
+    adamw.step()
+    stretch = torch.linalg.svdvals(kernel.detach().flatten(1)) / (0.1 * 0.2 * 12)  # 12: the root of 48 * 3 columns
+    assert 0.6 < stretch.min() < stretch.max() < 1.3  # as the coefficients leave them
+    assert all(torch.equal(weight, reference) for weight, reference in zip(others, alone, strict=True))
+
+
+def test_muon_goes_on_from_its_state() -> None:
+    torch.manual_seed(0)
+    gradients = [torch.randn(64, 64) for _ in range(4)]
+
+    def steps(weight: nn.Parameter, optimiser: torch.optim.Optimizer, part: list[torch.Tensor]) -> None:
+        for gradient in part:
+            weight.grad = gradient.clone()
+            optimiser.step()
+
+    whole, first = nn.Parameter(torch.zeros(64, 64)), nn.Parameter(torch.zeros(64, 64))
+    steps(whole, make_optimiser([whole], Optim("muon"), "cpu"), gradients)
+    before = make_optimiser([first], Optim("muon"), "cpu")
+    steps(first, before, gradients[:2])
+    second = nn.Parameter(first.detach().clone())
+    after = make_optimiser([second], Optim("muon"), "cpu")
+    after.load_state_dict(before.state_dict())
+    steps(second, after, gradients[2:])
+    assert torch.equal(second, whole)
+
+
 def test_gradients_are_scaled_and_clipped() -> None:
     weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))]
     weights[0].grad = torch.tensor([6.0, 8.0])

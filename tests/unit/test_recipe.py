@@ -65,7 +65,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(tmp_path: Path) -> None:
         ("[optim]\nlr = true", "optim.lr in a recipe must be a number, but is True"),
         ('[schedule]\nkind = "cosin"', "must be one of 'constant', 'tri-stage'"),
         ("[data]\ntrain = [1]", "data.train in a recipe must be a text, but is 1"),
-        ("optim = 3", "optim in a recipe must be a section with lr"),
+        ("optim = 3", "optim in a recipe must be a section with kind, lr"),
         ("[model]\nconfig = 3", "model.config in a recipe must be a table"),
         ("[schedule]\nsteps = 0", "schedule.steps in a recipe must be at least 1, but is 0"),
         ("[batches]\nseconds = 0.0", "batches.seconds in a recipe must be over 0, but is 0.0"),
@@ -135,3 +135,8 @@ def test_every_setting_is_saved(tmp_path: Path) -> None:
     )
     assert read_recipe(write(tmp_path, to_toml(odd))) == odd
     assert all(is_dataclass(getattr(odd, f.name)) for f in fields(odd))
+
+
+def test_muon_is_refused_for_shards(tmp_path: Path) -> None:
+    said = refusal(write(tmp_path, '[run]\nshard = true\n[optim]\nkind = "muon"\n'))
+    assert said.startswith("run.shard needs optim.kind=adamw")

@@ -1,4 +1,4 @@
-"""AdamW over parameter groups, learning rates as pure functions of the step, and a running mean of the weights."""
+"""AdamW and Muon over groups of parameters, learning rates as functions of the step, a running mean of the weights."""
 
 from __future__ import annotations
 
@@ -34,20 +34,73 @@ def rate_at(step: int, schedule: Schedule) -> float:
     return 1.0
 
 
+class Muon(torch.optim.AdamW):
+    """AdamW, but for groups marked `orthogonal`: their matrices move along their momentum made orthogonal.
+
+    Muon (K. Jordan, 2024) with its steps as long as AdamW's, as arXiv:2502.16982, section 2.2, scales them: one
+    learning rate serves both kinds of groups. Kernels of convolutions count as matrices of a row an output channel.
+    """
+
+    MOMENTUM = 0.95
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """As any optimiser's; the gradients of orthogonal groups are dropped, so that AdamW passes them by."""
+        for group in self.param_groups:
+            if not group.get("orthogonal"):
+                continue
+            alike: dict[tuple[int, int], list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    alike.setdefault((parameter.shape[0], parameter[0].numel()), []).append(parameter)
+            for shape, parameters in alike.items():
+                moves = orthogonal(torch.stack([self._momentum(p).flatten(1) for p in parameters]))
+                for parameter, move in zip(parameters, moves, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(move.view_as(parameter), alpha=-0.2 * math.sqrt(max(shape)) * group["lr"])
+        return super().step(closure)
+
+    def _momentum(self, parameter: nn.Parameter) -> Tensor:
+        """Nesterov's: where the momentum is going to be."""
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        if not state:
+            state["step"] = torch.zeros(())  # AdamW looks for it when a state is loaded
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(gradient, 1 - self.MOMENTUM)
+        parameter.grad = None
+        return gradient.lerp(state["momentum"], self.MOMENTUM)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """(N, rows, columns) to about the nearest matrices with equal singular values: five steps of Newton and Schulz."""
+    x = matrices.bfloat16()
+    x = x.mT if matrices.shape[1] > matrices.shape[2] else x
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(5):
+        square = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return (x.mT if matrices.shape[1] > matrices.shape[2] else x).to(matrices)
+
+
 def make_optimiser(parameters: Iterable[nn.Parameter], optim: Optim, device: torch.device | str) -> torch.optim.AdamW:
-    """AdamW that lets no norm, bias or other vector decay; fused where the device can."""
-    matrices, vectors = [], []
+    """AdamW or Muon, neither of which lets a norm, bias or other vector decay; AdamW's part fused where the device can.
+
+    Muon takes what has 48 rows and columns or more: heads of few labels and the first convolution stay AdamW's.
+    """
+    large, small, vectors = [], [], []
     for parameter in parameters:
-        (matrices if parameter.ndim > 1 else vectors).append(parameter)
+        wide = parameter.ndim > 1 and min(parameter.shape[0], parameter[0].numel()) >= 48
+        (large if wide and optim.kind == "muon" else small if parameter.ndim > 1 else vectors).append(parameter)
     groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": optim.weight_decay},
+        {"params": large, "weight_decay": optim.weight_decay, "orthogonal": True},
+        {"params": small, "weight_decay": optim.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
     fused = torch.device(device).type in ("cpu", "cuda")
     beta1, beta2 = optim.betas
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=optim.lr, betas=(beta1, beta2), eps=optim.eps, fused=fused
-    )
+    make = Muon if optim.kind == "muon" else torch.optim.AdamW
+    return make([g for g in groups if g["params"]], lr=optim.lr, betas=(beta1, beta2), eps=optim.eps, fused=fused)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -189,6 +189,8 @@ def _check_bounds(recipe: Recipe) -> None:
                 _refuse(place, "from 0 to below 1", value)
             if place == "augment.noise_db" and not numbers[0] <= numbers[-1]:
                 _refuse(place, "the least, then the greatest", value)
+    if recipe.run.shard and recipe.optim.kind == "muon":
+        raise OptionError("run.shard needs optim.kind=adamw, since muon needs whole matrices; choose one of the two.")
 
 
 def _refuse(place: str, expected: str, value: Any) -> NoReturn:

@@ -93,11 +93,14 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Optim:
-    """AdamW."""
+    """The optimiser."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """Muon makes the steps of matrices and kernels orthogonal: from random weights, a third of the steps or fewer."""
     lr: float = 1e-4
     """Learning rate at its peak."""
     betas: tuple[float, ...] = (0.9, 0.98)
+    """AdamW's, as `eps`."""
     eps: float = 1e-8
     weight_decay: float = 0.01
     """Not for norms, biases and other vectors."""
