@@ -11,8 +11,9 @@ namespace sonant {
 
 namespace {
 
+constexpr float kFloor = -1000.0f;  // the blank is never impossible, so that a beam is never empty
 
-constexpr float kFloor = -1000.0f;     // the blank is never impossible, so that a beam is never empty
+constexpr std::uint32_t kNone = 0xFFFFFFFFu;  // in place of a closing
 
 std::uint64_t identity_of_node(Trie::Node node) { return mix(0x6E6F6465u, node); }
 std::uint64_t identity_of_word(std::uint32_t word) { return mix(0x776F7264u, word); }
@@ -26,6 +27,9 @@ BeamSearch::BeamSearch(const BeamOptions& chosen, const Spellings& lexicon, std:
       lm_words(std::move(words)),
       lm(model),
       hotwords(phrases, chosen.num_tokens + 1, boosts, chosen.bounded) {
+    for (std::uint32_t id = 0; id < options.num_tokens; ++id)
+        if (options.written[id])
+            letters.push_back(id);
     const auto weighted = [&](WordId id) { return lm ? options.lm_weight * lm->unigram(id) : 0.0f; };
     look_ahead = trie.best_below([&](std::uint32_t word) { return weighted(lm_words[word]); });
     look_ahead[Trie::kRoot] = 0.0f;
@@ -70,34 +74,38 @@ void BeamState::rest(float blank) {
 
 void BeamState::step(const float* row, float peak) {
     const BeamOptions& options = search_->options;
-    const float gain = search_->hotwords.largest_gain();
     begin_frame();
     find_active(row, peak);
     const bool separable = options.separator != kNoToken && row[options.separator] >= peak - options.token_threshold;
-    const auto close_words = [&](std::uint32_t begin, std::uint32_t end) {
-        for (std::uint32_t i = begin; separable && i < end; ++i)
-            if (!beam_[i].between_words())
-                close(i, kNever, beam_[i].total + row[options.separator]);
-    };
+    const float gain = separable ? row[options.separator] : kNever;
     const auto size = static_cast<std::uint32_t>(beam_.size());
-    close_words(0, 1);  // the best hypothesis first: what it reaches is what all others are measured by
-    for (std::uint32_t i = 0; i < size; ++i) {
-        stay(i, row);
-        extend(i, gain);
+    if (separable) {  // the best hypothesis first: what it reaches is what all others are measured by
+        find_endings(0, gain);
+        close(gain, false);
     }
-    close_words(1, size);  // last, when few are worth a look into the model
+    stay(0, row);
+    extend(0);
+    for (std::uint32_t i = 1; separable && i < size; ++i)
+        find_endings(i, gain);
+    for (std::uint32_t i = 1; i < size; ++i) {
+        stay(i, row);
+        extend(i);
+    }
+    close(gain, false);  // last, when few are worth a look into the model, and what they need of it is at hand
     commit(row);
 }
 
 // Goes on with every letter that the frame allows.
-void BeamState::extend(std::uint32_t i, float gain) {
+void BeamState::extend(std::uint32_t i) {
     const BeamSearch& search = *search_;
     const Hypothesis& h = beam_[i];
     const bool separated = search.options.separator != kNoToken;
     if (active_.empty())
         return;
+    const auto first = static_cast<std::uint32_t>(closings_.size());
     if (!separated)
-        find_closings(h, closings_);
+        find_closings(i, closings_);
+    const float gain = search.hotwords.largest_gain();
     const float departure = cost_of_departure(h);
     const bool may_leave = !hopeless(h.score() + active_.front().score - departure + gain);
     for (const Token& token : active_) {
@@ -106,9 +114,9 @@ void BeamState::extend(std::uint32_t i, float gain) {
         const float from = token.score + (token.id == h.last ? h.blank : h.total);  // doubled: a blank lies between
         if (!separated) {
             if (h.between_words())
-                begin_word(i, nullptr, token, from);
-            for (const Closing& closed : closings_)
-                begin_word(i, &closed, token, from);
+                begin_word(i, kNone, token, from);
+            for (std::uint32_t closed = first; closed < closings_.size(); ++closed)
+                begin_word(i, closed, token, from);
             if (h.between_words())
                 continue;
         }
@@ -123,21 +131,28 @@ void BeamState::close_all() {
     begin_frame();
     for (std::uint32_t i = 0; i < beam_.size(); ++i) {
         if (may_close(beam_[i]))
-            close(i, beam_[i].total, kNever);
+            find_endings(i, 0.0f);
         else
-            place(beam_[i], i, Move::stay, nullptr);
+            place(child_of(i, Move::stay), beam_[i].context);
     }
+    close(0.0f, true);
     commit(nullptr);
 }
 
 void BeamState::find_active(const float* row, float peak) {
-    const BeamOptions& options = search_->options;
+    const float least = peak - search_->options.token_threshold;
     active_.clear();
-    for (std::uint32_t id = 0; id < options.num_tokens; ++id)
-        if (row[id] >= peak - options.token_threshold && options.written[id])
+    for (const std::uint32_t id : search_->letters)
+        if (row[id] >= least)
             active_.push_back({id, row[id]});
     std::sort(active_.begin(), active_.end(),
               [](const Token& a, const Token& b) { return a.score > b.score || (a.score == b.score && a.id < b.id); });
+}
+
+// A candidate that is its parent still.
+BeamState::Candidate BeamState::child_of(std::uint32_t i, Move move) const {
+    const Hypothesis& h = beam_[i];
+    return {h.blank, h.token, h.total, h.extra, kNever, i, h.last, kNone, h.history, h.spelling, h.node, h.hot, move};
 }
 
 void BeamState::stay(std::uint32_t i, const float* row) {
@@ -152,11 +167,11 @@ void BeamState::stay(std::uint32_t i, const float* row) {
     const float total = log_add(blank, token);
     if (hopeless(total + h.extra))
         return;
-    Hypothesis next = h;
+    Candidate next = child_of(i, Move::stay);
     next.blank = blank;
     next.token = token;
     next.total = total;
-    place(next, i, Move::stay, nullptr);
+    place(next, h.context);
 }
 
 // What a letter costs that the lexicon has not at this place: minus what was expected there, plus what is expected now.
@@ -187,71 +202,75 @@ void BeamState::go_on(std::uint32_t i, const Token& token, float from, Trie::Nod
     extra += search.hotwords.step(hot, token.id);
     if (hopeless(from + extra))
         return;
-    Hypothesis next = h;
-    next.node = child;
-    next.spelling = spelling;
-    next.extra = extra;
-    next.hot = hot;
-    next.last = token.id;
-    ++next.num_letters;
-    next.blank = kNever;
-    next.token = next.total = from;
-    place(next, i, Move::extend, nullptr);
+    place({kNever, from, from, extra, kNever, i, token.id, kNone, h.history, spelling, child, hot, Move::extend},
+          h.context);
 }
 
-// Closes the word under way; its paths end in a blank (a pause) or in the separator.
-void BeamState::close(std::uint32_t i, float blank, float token) {
-    const BeamOptions& options = search_->options;
-    const Hypothesis& h = beam_[i];
-    const float total = std::max(blank, token);
-    const float ahead = h.node == kOutside ? search_->unknown_look_ahead : search_->look_ahead[h.node];
-    if (hopeless(total + h.extra - ahead + options.word_bonus + search_->hotwords.largest_gain()))
-        return;  // even if the model were certain
-    find_closings(h, closings_);
-    for (const Closing& closed : closings_) {
+// Takes down the words that may end at a hypothesis, for what `gain` adds, and has the memory fetch what the model needs.
+void BeamState::find_endings(std::uint32_t i, float gain) {
+    if (beam_[i].between_words())
+        return;
+    const float most = beam_[i].total + gain + search_->options.word_bonus + search_->hotwords.largest_gain();
+    for_endings(i, [&](const Ending& ending) {
+        if (hopeless(most + ending.extra))
+            return;  // even if the model were certain
+        if (search_->lm && !memo_of(beam_[i].context, ending.id).holds(beam_[i].context, ending.id))
+            search_->lm->prefetch(beam_[i].context, ending.id);
+        endings_.push_back(ending);
+    });
+}
+
+// Closes the words taken down; their paths end in a blank (a pause) or in the separator.
+void BeamState::close(float gain, bool pause) {
+    const float most = gain + search_->options.word_bonus + search_->hotwords.largest_gain();
+    for (const Ending& ending : endings_) {
+        const Hypothesis& h = beam_[ending.hypothesis];
+        const float total = h.total + gain;
+        if (hopeless(h.total + most + ending.extra))
+            continue;
+        const Closing closed = closing(ending);
         if (hopeless(total + closed.extra))
             continue;
-        Hypothesis next;
-        next.blank = blank;
-        next.token = token;
-        next.total = total;
-        next.extra = closed.extra;
-        next.history = mix(h.history, closed.identity);
-        next.context = closed.step.next;
-        next.hot = closed.hot;
-        place(next, i, Move::close, &closed);
+        const auto place_of_it = static_cast<std::uint32_t>(closings_.size());
+        closings_.push_back(closed);
+        place({pause ? total : kNever, pause ? kNever : total, total, closed.extra, kNever, ending.hypothesis, kNoToken,
+               place_of_it, mix(h.history, closed.identity), 0, Trie::kRoot, closed.hot, Move::close},
+              closed.step.next);
     }
+    endings_.clear();
 }
 
 // Scripts without separators: the first letter of a word ends the word before.
-void BeamState::begin_word(std::uint32_t i, const Closing* closed, const Token& token, float from) {
+void BeamState::begin_word(std::uint32_t i, std::uint32_t closed, const Token& token, float from) {
     const BeamSearch& search = *search_;
-    Hypothesis next = beam_[i];
-    if (closed) {
-        next.extra = closed->extra;
-        next.history = mix(next.history, closed->identity);
-        next.context = closed->step.next;
-        next.hot = closed->hot;
+    Candidate next = child_of(i, closed == kNone ? Move::extend : Move::close_and_extend);
+    LmState context = beam_[i].context;
+    if (closed != kNone) {
+        const Closing& before = closings_[closed];
+        next.extra = before.extra;
+        next.history = mix(next.history, before.identity);
+        next.hot = before.hot;
+        next.closed = closed;
+        context = before.step.next;
     }
     next.extra += search.hotwords.step(next.hot, token.id);
     next.last = token.id;
-    next.num_letters = 1;
     next.blank = kNever;
     next.token = next.total = from;
-    const Move move = closed ? Move::close_and_extend : Move::extend;
     const Trie::Node child = search.trie.child(Trie::kRoot, token.id);
     const float before = next.extra;
     if (child) {
         next.node = child;
+        next.spelling = 0;
         next.extra += search.look_ahead[child];
-        place(next, i, move, closed);
+        place(next, context);
     }
     if (search.options.open && (!child || search.trie.begin(child) == search.trie.end(child))) {
         next.node = kOutside;
         next.spelling = mix(identity_of_node(Trie::kRoot), token.id);
         next.extra =
             before + search.unknown_look_ahead - search.options.unknown_penalty - search.options.letter_penalty;
-        place(next, i, move, closed);
+        place(next, context);
     }
 }
 
@@ -262,39 +281,52 @@ bool BeamState::may_close(const Hypothesis& h) const {
     return as_unknown || search_->trie.begin(h.node) != search_->trie.end(h.node);
 }
 
-// The words that may end where `h` stands.
-void BeamState::find_closings(const Hypothesis& h, std::vector<Closing>& found) const {
-    found.clear();
+// Calls `use(Ending)` for the words that may end where a hypothesis stands.
+template <typename Use>
+void BeamState::for_endings(std::uint32_t i, Use&& use) const {
+    const Hypothesis& h = beam_[i];
     if (!may_close(h))
         return;
     const BeamSearch& search = *search_;
     const BeamOptions& options = search.options;
-    const auto close_as = [&](std::uint32_t word, std::uint64_t identity, WordId id, float extra) {
-        Closing closed{word, identity, lm_step(h.context, id), h.hot, extra + options.word_bonus};
-        closed.extra += options.lm_weight * closed.step.score;
-        if (options.bounded)
-            closed.extra += search.hotwords.step(closed.hot, options.num_tokens);
-        found.push_back(closed);
-    };
     if (h.node == kOutside) {
-        close_as(kUnknownWord, h.spelling, 0, h.extra - search.unknown_look_ahead);
+        use(Ending{i, kUnknownWord, h.spelling, 0, h.extra - search.unknown_look_ahead});
         return;
     }
     const float without = h.extra - search.look_ahead[h.node];
     const std::uint32_t *word = search.trie.begin(h.node), *end = search.trie.end(h.node);
     if (word == end)
-        close_as(kUnknownWord, identity_of_node(h.node), 0,
-                 without - options.unknown_penalty - options.letter_penalty * static_cast<float>(h.num_letters));
+        use(Ending{i, kUnknownWord, identity_of_node(h.node), 0,
+                   without - options.unknown_penalty - options.letter_penalty * static_cast<float>(h.num_letters)});
     for (; word != end; ++word)
-        close_as(*word, identity_of_word(*word), search.lm_words[*word], without);
+        use(Ending{i, *word, identity_of_word(*word), search.lm_words[*word], without});
+}
+
+void BeamState::find_closings(std::uint32_t i, std::vector<Closing>& found) const {
+    for_endings(i, [&](const Ending& ending) { found.push_back(closing(ending)); });
+}
+
+Closing BeamState::closing(const Ending& ending) const {
+    const BeamSearch& search = *search_;
+    const Hypothesis& h = beam_[ending.hypothesis];
+    Closing closed{ending.word, ending.identity, lm_step(h.context, ending.id), h.hot,
+                   ending.extra + search.options.word_bonus};
+    closed.extra += search.options.lm_weight * closed.step.score;
+    if (search.options.bounded)
+        closed.extra += search.hotwords.step(closed.hot, search.options.num_tokens);
+    return closed;
+}
+
+BeamState::Memo& BeamState::memo_of(LmState context, WordId word) const {
+    return memo_[mix(context, word) % memo_.size()];
 }
 
 LmStep BeamState::lm_step(LmState context, WordId word) const {
     if (!search_->lm)
         return {0.0f, 0};
-    Memo& memo = memo_[mix(context, word) % memo_.size()];  // frames in a row ask for the same words
-    if (!memo.filled || memo.context != context || memo.word != word)
-        memo = {context, word, true, search_->lm->step(context, word)};
+    Memo& memo = memo_of(context, word);  // frames in a row ask for the same words
+    if (!memo.holds(context, word))
+        memo = {context, word, search_->lm->step(context, word)};
     return memo.step;
 }
 

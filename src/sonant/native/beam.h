@@ -57,7 +57,8 @@ public:
     std::vector<WordId> lm_words;
     const LanguageModel* lm;
     Hotwords hotwords;
-    std::vector<float> look_ahead;  // by node: the weighted log-probability of the likeliest word below
+    std::vector<std::uint32_t> letters;  // tokens that may be read as such
+    std::vector<float> look_ahead;       // by node: the weighted log-probability of the likeliest word below
     float unknown_look_ahead = 0.0f;
 };
 
@@ -84,6 +85,14 @@ struct Hypothesis {
 struct Token {
     std::uint32_t id;
     float score;
+};
+
+// A word that may end where hypothesis `hypothesis` stands, before the model is asked.
+struct Ending {
+    std::uint32_t hypothesis, word;
+    std::uint64_t identity;
+    WordId id;    // the model's
+    float extra;  // what counts then, but for model, bonus and hotwords
 };
 
 // What closing the word under way would give.
@@ -126,11 +135,19 @@ public:
 
 private:
     enum class Move : std::uint8_t { stay, extend, close, close_and_extend };
-    struct Candidate : Hypothesis {
-        float strength = kNever;  // of the path that the links follow
-        std::uint32_t parent = 0;
-        Move move = Move::stay;
-        Closing closed{};  // by the move
+    // A hypothesis of the next frame: its parent and what the move changes. The rest is filled in for those that stay.
+    struct Candidate {
+        float blank, token, total, extra;
+        float strength;  // of the path that the links follow
+        std::uint32_t parent;
+        std::uint32_t last;    // by moves that extend
+        std::uint32_t closed;  // by moves that close, the place in closings_
+        std::uint64_t history, spelling;
+        Trie::Node node;
+        Hotwords::State hot;
+        Move move;
+
+        float score() const noexcept { return total + extra; }
     };
     struct Slot {
         std::uint64_t key;
@@ -142,9 +159,10 @@ private:
     };
     struct Memo {
         LmState context = 0;
-        WordId word = 0;
-        bool filled = false;
+        WordId word = kNoWord;
         LmStep step{};
+
+        bool holds(LmState c, WordId w) const noexcept { return word == w && context == c; }
     };
 
     // One frame: begin_frame, any number of proposals, commit.
@@ -154,25 +172,30 @@ private:
     void begin_frame();
     void find_active(const float* row, float peak);
     void stay(std::uint32_t i, const float* row);
-    void extend(std::uint32_t i, float gain);
+    void extend(std::uint32_t i);
     float cost_of_departure(const Hypothesis& h) const;
     void go_on(std::uint32_t i, const Token& token, float from, Trie::Node child, float departure);
-    void close(std::uint32_t i, float blank, float token);
-    void begin_word(std::uint32_t i, const Closing* closed, const Token& token, float from);
+    void begin_word(std::uint32_t i, std::uint32_t closed, const Token& token, float from);
+    void find_endings(std::uint32_t i, float gain);
+    void close(float gain, bool pause);
     bool hopeless(float score) const noexcept { return !(score >= best_ - search_->options.score_threshold); }
-    void place(const Hypothesis& next, std::uint32_t parent, Move move, const Closing* closed);
+    Candidate child_of(std::uint32_t i, Move move) const;
+    void place(const Candidate& next, LmState context);
     void commit(const float* row);
 
-    void find_closings(const Hypothesis& h, std::vector<Closing>& found) const;
+    template <typename Use>
+    void for_endings(std::uint32_t i, Use&& use) const;
+    void find_closings(std::uint32_t i, std::vector<Closing>& found) const;  // appends to them
+    Closing closing(const Ending& ending) const;
     bool may_close(const Hypothesis& h) const;
+    Memo& memo_of(LmState context, WordId word) const;
     LmStep lm_step(LmState context, WordId word) const;
-    std::uint64_t key_of(const Hypothesis& h) const;
     Slot& slot_of(std::uint64_t key);
     void grow_table();
-    std::vector<std::uint32_t> select();
-    void link(Candidate& candidate, const float* row);
+    void select();
+    Hypothesis grown(const Candidate& candidate, const float* row);
     std::uint32_t letters_of(std::uint32_t parent);
-    void keep_rivals(const std::vector<std::uint32_t>& chosen, const float* row);
+    void keep_rivals(const float* row);
     void rescale();
     std::uint32_t common_word() const;
 
@@ -180,13 +203,16 @@ private:
 
     std::shared_ptr<const BeamSearch> search_;
     std::vector<Hypothesis> beam_;  // the best one first
+    std::vector<Hypothesis> next_;  // the beam to be
     std::vector<Candidate> candidates_;
     std::vector<Loser> losers_;
     std::vector<Slot> table_;
     std::vector<Token> active_;          // letters that the frame allows, likeliest first
-    std::vector<Closing> closings_;      // of the hypothesis that is looked at
+    std::vector<Ending> endings_;        // that the model is to judge
+    std::vector<Closing> closings_;      // of this frame
+    std::vector<std::uint32_t> chosen_;  // candidates that stay
     std::vector<std::uint32_t> pushed_;  // by parent: its last letter as a link, made when first needed
-    mutable std::array<Memo, 1024> memo_;
+    mutable std::array<Memo, 512> memo_;
     Paths paths_;
     float best_ = kNever;
     double acoustic_offset_ = 0.0, extra_offset_ = 0.0;

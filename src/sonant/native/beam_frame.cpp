@@ -16,18 +16,13 @@ constexpr float kRescaleAt = 128.0f;  // single precision keeps five digits behi
 void BeamState::begin_frame() {
     candidates_.clear();
     losers_.clear();
+    closings_.clear();
     best_ = kNever;
     rested_ = false;
     if (++stamp_ == 0) {  // once in four thousand million frames
         std::fill(table_.begin(), table_.end(), Slot{});
         stamp_ = 1;
     }
-}
-
-std::uint64_t BeamState::key_of(const Hypothesis& h) const {
-    const std::uint64_t past =
-        search_->options.recombine ? (std::uint64_t{h.context} << 32 | h.hot) : mix(h.history, 1);
-    return mix(past, h.node == kOutside ? h.spelling : h.node);
 }
 
 BeamState::Slot& BeamState::slot_of(std::uint64_t key) {
@@ -39,34 +34,27 @@ BeamState::Slot& BeamState::slot_of(std::uint64_t key) {
 }
 
 void BeamState::grow_table() {
-    table_.assign(4 * table_.size(), Slot{});
-    stamp_ = 1;
-    for (std::uint32_t i = 0; i < candidates_.size(); ++i) {
-        const std::uint64_t key = key_of(candidates_[i]);
-        slot_of(key) = {key, i, stamp_};
-    }
+    std::vector<Slot> before(4 * table_.size());
+    before.swap(table_);
+    for (const Slot& slot : before)
+        if (slot.stamp == stamp_)
+            slot_of(slot.key) = slot;
 }
 
-// Takes a hypothesis of the next frame, unless it is hopeless; `next.total` is what its paths add.
-void BeamState::place(const Hypothesis& next, std::uint32_t parent, Move move, const Closing* closed) {
+// Takes a hypothesis of the next frame, unless it is hopeless; `context` is the state of the model.
+void BeamState::place(const Candidate& next, LmState context) {
     const float score = next.score();
     if (hopeless(score) || score == kNever)
         return;
     best_ = std::max(best_, score);
-    const std::uint64_t key = key_of(next);
+    const BeamOptions& options = search_->options;
+    const std::uint64_t past = options.recombine ? (std::uint64_t{context} << 32 | next.hot) : mix(next.history, 1);
+    const std::uint64_t key = mix(past, next.node == kOutside ? next.spelling : next.node);
     Slot& slot = slot_of(key);
-    const auto fill = [&](Candidate& c) {
-        static_cast<Hypothesis&>(c) = next;
-        c.strength = score;
-        c.parent = parent;
-        c.move = move;
-        if (closed)
-            c.closed = *closed;
-    };
     if (slot.stamp != stamp_) {
         slot = {key, static_cast<std::uint32_t>(candidates_.size()), stamp_};
-        candidates_.emplace_back();
-        fill(candidates_.back());
+        candidates_.push_back(next);
+        candidates_.back().strength = score;
         if (2 * candidates_.size() > table_.size())
             grow_table();
         return;
@@ -75,8 +63,10 @@ void BeamState::place(const Hypothesis& next, std::uint32_t parent, Move move, c
     if (c.history == next.history) {
         const float blank = log_add(c.blank, next.blank), token = log_add(c.token, next.token);
         const float total = log_add(c.total, next.total);
-        if (score > c.strength)
-            fill(c);
+        if (score > c.strength) {
+            c = next;
+            c.strength = score;
+        }
         c.blank = blank;
         c.token = token;
         c.total = total;
@@ -84,44 +74,41 @@ void BeamState::place(const Hypothesis& next, std::uint32_t parent, Move move, c
         return;
     }
     const bool better = score > c.score();
-    if (search_->options.rivals) {
-        losers_.push_back({slot.candidate, c});
-        if (!better)
-            fill(losers_.back().candidate);
+    if (options.rivals)
+        losers_.push_back({slot.candidate, better ? c : next});
+    if (better) {
+        c = next;
+        c.strength = score;
     }
-    if (better)
-        fill(c);
 }
 
 // The candidates that survive, the best one first.
-std::vector<std::uint32_t> BeamState::select() {
+void BeamState::select() {
     const auto better = [&](std::uint32_t a, std::uint32_t b) {
         const float x = candidates_[a].score(), y = candidates_[b].score();
         return x > y || (x == y && a < b);
     };
-    std::vector<std::uint32_t> chosen;
+    chosen_.clear();
     for (std::uint32_t i = 0; i < candidates_.size(); ++i)
-        if (candidates_[i].score() >= best_ - search_->options.score_threshold)
-            chosen.push_back(i);
+        if (!hopeless(candidates_[i].score()))
+            chosen_.push_back(i);
     const std::size_t size = search_->options.beam_size;
-    if (chosen.size() > size) {
-        std::nth_element(chosen.begin(), chosen.begin() + static_cast<std::ptrdiff_t>(size), chosen.end(), better);
-        chosen.resize(size);
+    if (chosen_.size() > size) {
+        std::nth_element(chosen_.begin(), chosen_.begin() + static_cast<std::ptrdiff_t>(size), chosen_.end(), better);
+        chosen_.resize(size);
     }
-    std::iter_swap(chosen.begin(), std::min_element(chosen.begin(), chosen.end(), better));
-    return chosen;
+    std::iter_swap(chosen_.begin(), std::min_element(chosen_.begin(), chosen_.end(), better));
 }
 
 void BeamState::commit(const float* row) {
-    const std::vector<std::uint32_t> chosen = select();
+    select();
     pushed_.assign(beam_.size(), Paths::kNothing);
-    for (std::uint32_t i : chosen)
-        link(candidates_[i], row);
+    next_.clear();
+    for (std::uint32_t i : chosen_)
+        next_.push_back(grown(candidates_[i], row));
     if (!losers_.empty())
-        keep_rivals(chosen, row);
-    beam_.clear();
-    for (std::uint32_t i : chosen)
-        beam_.push_back(candidates_[i]);
+        keep_rivals(row);
+    beam_.swap(next_);
     rescale();
     if (paths_.crowded())
         paths_.sweep([&](auto&& use) {
@@ -130,35 +117,44 @@ void BeamState::commit(const float* row) {
         });
 }
 
-// Ties a survivor to what lies behind it.
-void BeamState::link(Candidate& c, const float* row) {
+// The hypothesis that a survivor is, tied to what lies behind it.
+Hypothesis BeamState::grown(const Candidate& c, const float* row) {
     const Hypothesis& parent = beam_[c.parent];
-    c.letters = parent.letters;
-    c.words = parent.words;
-    c.start = parent.start;
-    c.end = parent.end;
-    c.peak = parent.peak;
+    Hypothesis h = parent;
+    h.blank = c.blank;
+    h.token = c.token;
+    h.total = c.total;
+    h.extra = c.extra;
     if (c.move == Move::stay) {
-        const bool heard = row && !c.between_words() && c.end == frame_ && row[c.last] >= row[search_->options.blank];
+        const bool heard = row && !h.between_words() && h.end == frame_ && row[h.last] >= row[search_->options.blank];
         if (heard) {
-            c.end = frame_ + 1;
-            c.peak = std::max(c.peak, row[c.last]);
+            h.end = frame_ + 1;
+            h.peak = std::max(h.peak, row[h.last]);
         }
-        return;
+        return h;
     }
-    c.letters = letters_of(c.parent);
+    h.history = c.history;
+    h.spelling = c.spelling;
+    h.node = c.node;
+    h.hot = c.hot;
+    h.last = c.last;
+    h.letters = letters_of(c.parent);
     if (c.move != Move::extend) {
+        const Closing& closed = closings_[c.closed];
         const WordLink& before = paths_.word(parent.words);
-        const double extra = static_cast<double>(c.closed.extra) + extra_offset_;
-        c.words = paths_.add(WordLink{parent.words, c.closed.word, c.letters, before.depth + 1, c.closed.identity,
-                                      mix(parent.history, c.closed.identity),
-                                      before.lm + static_cast<double>(c.closed.step.score), extra});
+        h.words = paths_.add(WordLink{parent.words, closed.word, h.letters, before.depth + 1, closed.identity, c.history,
+                                      before.lm + static_cast<double>(closed.step.score),
+                                      static_cast<double>(closed.extra) + extra_offset_});
+        h.context = closed.step.next;
+        h.num_letters = 0;
     }
     if (c.move != Move::close) {
-        c.start = frame_;
-        c.end = frame_ + 1;
-        c.peak = row[c.last];
+        ++h.num_letters;
+        h.start = frame_;
+        h.end = frame_ + 1;
+        h.peak = row[c.last];
     }
+    return h;
 }
 
 std::uint32_t BeamState::letters_of(std::uint32_t parent) {
@@ -170,17 +166,17 @@ std::uint32_t BeamState::letters_of(std::uint32_t parent) {
     return pushed_[parent];
 }
 
-void BeamState::keep_rivals(const std::vector<std::uint32_t>& chosen, const float* row) {
+void BeamState::keep_rivals(const float* row) {
     std::vector<bool> alive(candidates_.size());
-    for (std::uint32_t i : chosen)
+    for (std::uint32_t i : chosen_)
         alive[i] = true;
-    for (Loser& loser : losers_) {
+    for (const Loser& loser : losers_) {
         const Candidate& winner = candidates_[loser.winner];
         if (!alive[loser.winner] || winner.history == loser.candidate.history)
             continue;
-        link(loser.candidate, row);
         const float gap = std::min(loser.candidate.score() - winner.score(), 0.0f);
-        paths_.add_rival(winner.history, {loser.candidate.words, loser.candidate.history, gap});
+        const std::uint32_t words = grown(loser.candidate, row).words;
+        paths_.add_rival(winner.history, {words, loser.candidate.history, gap});
     }
 }
 

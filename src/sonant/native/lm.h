@@ -47,6 +47,10 @@ class LanguageModel {
     // context.
     LmStep step(LmState state, WordId word) const noexcept;
 
+    // Has the memory fetch what `step` of the same will look at: asking for several words first and stepping then hides
+    // most of what a big model's memory costs.
+    void prefetch(LmState state, WordId word) const noexcept;
+
     // ln p(</s> | context); 0 where the model has no </s>.
     float end(LmState state) const noexcept { return header_.end_word ? step(state, header_.end_word).score : 0.0f; }
 
@@ -78,6 +82,18 @@ inline const lm_file::Arc* LanguageModel::find_arc(LmState context, WordId word)
         bucket = bucket + 1 == header_.num_buckets ? 0 : bucket + 1;
     }
     return nullptr;
+}
+
+inline void LanguageModel::prefetch(LmState state, WordId word) const noexcept {
+    word = word < header_.num_words ? word : 0;
+    state = stored(state);
+    SONANT_PREFETCH(unigrams_ + word);
+    for (std::uint32_t level = 1; state != kEmptyContext && level < header_.order; ++level) {
+        const lm_file::Context& context = contexts_[state];
+        if (context.may_have(word))
+            SONANT_PREFETCH(arcs_ + std::size_t{lm_file::bucket_of(state, word, header_.num_buckets)} * lm_file::kBucket);
+        state = stored(context.link);
+    }
 }
 
 inline LmStep LanguageModel::step(LmState state, WordId word) const noexcept {

@@ -62,7 +62,8 @@ std::vector<NBest::End> NBest::ends() const {
     std::vector<Closing> closings;
     for (std::uint32_t i = 0; i < state_.beam_.size(); ++i) {
         const Hypothesis& h = state_.beam_[i];
-        state_.find_closings(h, closings);
+        closings.clear();
+        state_.find_closings(i, closings);
         for (const Closing& closed : closings)
             add_end(i, &closed, 0.0f, found);
         if (closings.empty())
