@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from os import PathLike
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from sonant.decode import Decoder
 from sonant.decode.greedy import GreedyDecoder
 from sonant.decode.words import segments_of
 from sonant.engines import Engine, choose_layers, open_engine
-from sonant.errors import AudioError
+from sonant.errors import AudioError, CheckpointError, OptionError
 from sonant.features import UNITS, Layers, Quantizer, layer_name, parse_layers
 from sonant.stream import Stream, StreamSpec
 from sonant.types import Emissions, FloatArray, Transcript, Vocabulary
@@ -42,7 +43,7 @@ def load(
     language: str | None = None,
     revision: str | None = None,
     window: WindowSpec | None = None,
-    lm: str | PathLike[str] | None = None,
+    lm: str | PathLike[str] | Literal[False] | None = None,
     lexicon: str | PathLike[str] | Iterable[str] | None = None,
     hotwords: Mapping[str, float] | None = None,
     beam: Mapping[str, Any] | None = None,
@@ -54,18 +55,47 @@ def load(
     `engine` is `openvino` (CPUs, the default) or `torch`; `device` is `cpu`, `cuda`, `cuda:1`, `mps`; `precision` is
     `fp32` or `bf16`, and `auto` takes bf16 where the processor has it. `progress` shows a download on stderr.
     A language model `lm`, a `lexicon`, `hotwords` or settings of the `beam` take the place of greedy decoding by a beam
-    search: `sonant.BeamDecoder` says what they may be.
+    search: `sonant.BeamDecoder` says what they may be. So does a language model that comes with the model, unless
+    another is named, or False.
     Raises `CheckpointError` for a model that cannot be found, read or trusted, and `EngineError` for what this machine
     lacks.
     """
     checkpoint = open_checkpoint(source, language=language, revision=revision, progress=progress)
+    decoder = choose_decoder(checkpoint, lm, lexicon, hotwords, beam)
     opened = open_engine(checkpoint, engine=engine, device=device, precision=precision, threads=threads)
-    decoder = None
-    if lm is not None or lexicon is not None or hotwords or beam:
-        from sonant.decode.beam import BeamDecoder
+    recognizer = Recognizer(checkpoint, opened, decoder, window)
+    if not lm and lexicon is None and not hotwords:  # nothing that belongs to one language alone
+        recognizer.redecode = partial(choose_decoder, lm=lm, beam=beam)
+    return recognizer
 
-        decoder = BeamDecoder(checkpoint.require_vocabulary(), lm, lexicon, hotwords, **(beam or {}))
-    return Recognizer(checkpoint, opened, decoder, window)
+
+def choose_decoder(
+    checkpoint: Checkpoint,
+    lm: str | PathLike[str] | Literal[False] | None = None,
+    lexicon: str | PathLike[str] | Iterable[str] | None = None,
+    hotwords: Mapping[str, float] | None = None,
+    beam: Mapping[str, Any] | None = None,
+) -> Decoder:
+    """The beam search that is asked for, or that the model comes with; otherwise the greedy decoder."""
+    own = checkpoint.decoding() if lm is None else None
+    if own is None and not lm and lexicon is None and not hotwords and not beam:
+        return GreedyDecoder()
+    from sonant.decode.beam import BeamDecoder, BeamSettings
+
+    vocabulary, beam = checkpoint.require_vocabulary(), beam or {}
+    if own is None:
+        return BeamDecoder(vocabulary, lm or None, lexicon, hotwords, **beam)
+    try:
+        BeamSettings.of(own.settings)
+    except OptionError as error:
+        raise CheckpointError(f"{own.source} cannot be followed, for it is wrong: {error}") from error
+    known = None
+    if own.known_words and lexicon is None:
+        from sonant.decode.estimate import read_words
+
+        known = read_words(own.known_words)
+    listed = own.lexicon if lexicon is None else lexicon
+    return BeamDecoder(vocabulary, own.lm, listed, hotwords, known_words=known, **{**own.settings, **beam})
 
 
 class Recognizer:
@@ -77,8 +107,11 @@ class Recognizer:
         self.checkpoint = checkpoint
         self.engine = engine
         self.decoder: Decoder = decoder or GreedyDecoder()
+        self._first: Decoder = self.decoder  # a user may set another
         self.window = window or WindowSpec()
         self.frame_seconds = checkpoint.config.hop / checkpoint.sample_rate
+        self.redecode: Callable[[Checkpoint], Decoder] | None = None
+        """What makes the decoder anew for another language; None keeps it."""
         self.group = 1 if engine.device == "cpu" else WINDOWS_AT_ONCE
 
     @property
@@ -89,14 +122,18 @@ class Recognizer:
     def set_language(self, language: str) -> None:
         """Hear another of an MMS model's languages (`deu`) from now on; the rest of the model stays where it is.
 
-        Call it between files, not while one is transcribed. A `BeamDecoder` was made for the letters of the old
-        language and refuses others: set `decoder` anew. Raises `CheckpointError` for a language that the model does
-        not have, and leaves everything as it was.
+        Call it between files, not while one is transcribed. A language model that came with the model goes with its
+        language. A `BeamDecoder` with words of your own was made for the letters of the old language and refuses
+        others: set `decoder` anew. Raises `CheckpointError` for a language that the model does not have, and leaves
+        everything as it was.
         """
         checkpoint = self.checkpoint.in_language(language)
         if checkpoint is not self.checkpoint:
+            decoder = self.redecode(checkpoint) if self.redecode and self.decoder is self._first else self.decoder
             self.engine.adapt(checkpoint)
             self.checkpoint = checkpoint
+            if decoder is not self.decoder:
+                self.decoder, self._first = decoder, decoder
 
     def transcribe(
         self, source: Source, sample_rate: float | None = None, *, progress: Progress | None = None
@@ -253,7 +290,7 @@ class Recognizer:
             "engine": self.engine.name,
             "device": self.engine.device,
             "precision": self.engine.precision,
-            "decoder": self.decoder.name,
+            **self.decoder.described,
             "window_seconds": self.window.seconds,
             "margin_seconds": self.window.margin,
         }

@@ -19,8 +19,10 @@ import sonant
 from parity.test_checkpoints_hf import theirs
 from parity.tiny import VARIANTS, random_waveform
 from sonant.checkpoints import open_checkpoint
+from sonant.checkpoints.decoding import write_decoding
 from sonant.cli import main
 from sonant.errors import CheckpointError
+from unit.test_beam import ARPA
 
 CONFIG = replace(VARIANTS["mms"], vocab_size=8)
 LETTERS = {"eng": "abc", "fra": "abcdé", "deu-script_latin": "äb"}
@@ -124,6 +126,25 @@ def test_a_language_that_fails_leaves_the_old_one(engine: str, folder: Path) -> 
         asr.set_language("fr")
     assert asr.checkpoint.language == "fra"
     np.testing.assert_array_equal(emitted(asr), before)
+
+
+def test_a_language_model_goes_with_its_language(folder: Path, tmp_path: Path) -> None:
+    arpa = tmp_path / "lm.arpa"
+    arpa.write_text(ARPA.format(*LETTERS["fra"][1:4]))
+    write_decoding(folder, {"lm": arpa}, {"lm_weight": 0.5}, {"language": "fra"})
+    asr = sonant.load(folder, language="eng", precision="fp32")
+    names = [asr.decoder.name]
+    for language in ("fra", "eng"):
+        asr.set_language(language)
+        names.append(asr.decoder.name)
+        asr.transcribe(random_waveform(20000), 16000)
+    assert names == ["greedy", "beam", "greedy"]
+    asr.decoder = own = sonant.GreedyDecoder()
+    asr.set_language("fra")
+    assert asr.decoder is own
+    without = sonant.load(folder, language="eng", precision="fp32", lm=False)
+    without.set_language("fra")
+    assert without.decoder.name == "greedy"
 
 
 def test_the_command_takes_a_language(

@@ -160,6 +160,25 @@ def test_spellings_of_one_word_add_up() -> None:
     assert best.acoustic == pytest.approx(float(np.logaddexp.reduce(expected)), abs=1e-4)
 
 
+def test_a_pronouncing_dictionary_and_a_model_of_its_words(tmp_path: Path) -> None:
+    """Phones in, words out: two words that sound alike are told apart by the word before."""
+    phones = Vocabulary(("<pad>", "|", "DH", "AH", "N", "AY", "T"), blank=0, separator=1)
+    lexicon = tmp_path / "cmudict.txt"
+    lexicon.write_text(";;; comment\nNIGHT  N AY1 T\nKNIGHT  N AY1 T\nTHE  DH AH0\nTHE(2)  DH AY0\n")
+    lm = model(tmp_path, "THE", "NIGHT", "KNIGHT")
+    frames = [2, 3, 1, 4, 0, 5, 6, 1]
+    probs = np.full((len(frames), len(phones)), 0.01)
+    probs[np.arange(len(frames)), frames] = 0.94
+    emissions = Emissions(np.log(probs).astype(np.float32), 0.02, phones)
+    best, *others = BeamDecoder(phones, lm, lexicon, nbest=3, unknown_penalty=None).decode(emissions)
+    assert best.text == "THE NIGHT"
+    assert "THE KNIGHT" in [hypothesis.text for hypothesis in others]
+    assert [[letter.text for letter in word.letters] for word in best.words] == [["DH", "AH"], ["N", "AY", "T"]]
+    assert best.lm == pytest.approx(sum(lm.score("THE NIGHT").scores), abs=1e-4)
+    turned = BeamDecoder(phones, lm, lexicon, {"knight": 8.0}, unknown_penalty=None).decode(emissions)
+    assert turned[0].text == "THE NIGHT"  # a hotword is heard by its phones, which both words have
+
+
 def test_recombination_keeps_the_best_text(lm: LanguageModel) -> None:
     for seed in range(20):
         emissions = noise(seed, 12, sharpness=2.5)

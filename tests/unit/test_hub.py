@@ -16,10 +16,14 @@ from huggingface_hub.utils import close_session
 from safetensors.numpy import save_file
 
 from sonant.checkpoints import hub, open_checkpoint
+from sonant.checkpoints.decoding import write_decoding
 from sonant.checkpoints.huggingface import save_checkpoint
+from sonant.decode.beam import BeamDecoder
 from sonant.errors import CheckpointError
 from sonant.model.config import EncoderConfig
+from sonant.recognizer import choose_decoder
 from sonant.types import Vocabulary
+from unit.test_beam import ARPA
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = EncoderConfig(hidden_size=4, num_attention_heads=1, num_conv_pos_embedding_groups=1, vocab_size=3)
@@ -49,9 +53,26 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer()
 
+    def list(self, folder: Path, name: str) -> None:
+        entries = [
+            {"type": "file", "path": f"{name}/{path.name}", "size": path.stat().st_size, "oid": "0"}
+            for path in folder.iterdir()
+        ]
+        data = json.dumps(entries).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def answer(self) -> None:
         self.server.requests.append(f"{self.command} {self.path}")
-        path = self.server.folder / self.path.rsplit("/", 1)[1]
+        tree = self.path.split("?")[0].partition("/tree/")[2]
+        _, _, file = (tree or self.path.partition("/resolve/")[2] or self.path[1:]).partition("/")
+        path = self.server.folder / file
+        if tree and path.is_dir() and not self.server.refusal:
+            self.list(path, file)
+            return
         refusal = self.server.refusal or ("" if path.exists() else "EntryNotFound")
         data = b"" if refusal else path.read_bytes()
         if refusal:
@@ -167,6 +188,68 @@ def test_a_language_that_is_not_in_the_cache_needs_the_network(server: Hub, monk
         path.unlink()
     with pytest.raises(CheckpointError, match=r"adapter\.fra\.safetensors is not in the cache .* cannot be reached"):
         open_checkpoint("owner/model", language="fra")
+
+
+def add_language_model(folder: Path) -> None:
+    """As Wav2Vec2ProcessorWithLM has it."""
+    (folder / "language_model").mkdir()
+    (folder / "language_model" / "attrs.json").write_text('{"alpha": 0.25}')
+    (folder / "language_model" / "unigrams.txt").write_text("a\n")
+    (folder / "language_model" / "2gram.arpa").write_text(ARPA.format("a", "aa", "aaa"))
+    (folder / "alphabet.json").write_text('{"labels": ["", " ", "a"], "is_bpe": false}')
+
+
+def test_a_language_model_comes_when_it_is_asked_for(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_language_model(server.folder)
+    (server.folder / "language_model" / "notes.md").write_text("not needed")
+    checkpoint = open_checkpoint("owner/model")
+    assert not any("language_model" in request for request in server.requests)
+    decoder = choose_decoder(checkpoint)
+    assert isinstance(decoder, BeamDecoder)
+    assert (decoder.settings.lm_weight, decoder.words) == (0.25, ["a"])
+    gets = [request for request in server.requests if request.startswith("GET") and "language_model" in request]
+    assert sum("/tree/" in request for request in gets) == 1
+    assert all(COMMIT in request for request in gets)
+    assert not any("notes" in request for request in gets)
+    server.requests.clear()
+    assert isinstance(choose_decoder(open_checkpoint("owner/model")), BeamDecoder)
+    assert choose_decoder(checkpoint, lm=False).name == "greedy"
+    assert server.requests == []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert isinstance(choose_decoder(open_checkpoint("owner/model")), BeamDecoder)
+
+
+def test_a_model_without_one_is_asked_once(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_decoder(open_checkpoint("owner/model")).name == "greedy"
+    server.requests.clear()
+    assert choose_decoder(open_checkpoint("owner/model")).name == "greedy"
+    assert server.requests == []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for note in Path(constants.HF_HUB_CACHE).glob("models--owner--model/.no_exist/*/*/*"):
+        note.unlink()
+    assert choose_decoder(open_checkpoint("owner/model")).name == "greedy"  # nothing is known of one
+
+
+def test_a_tuned_model_of_the_hub_brings_its_files(server: Hub) -> None:
+    arpa, lexicon = server.folder.parent / "lm.arpa", server.folder.parent / "words.txt"
+    arpa.write_text(ARPA.format("a", "aa", "aaa"))
+    lexicon.write_text("aa\n")
+    write_decoding(server.folder, {"lm": arpa, "lexicon": lexicon}, {"lm_weight": 0.5}, {})
+    decoder = choose_decoder(open_checkpoint("owner/model"))
+    assert isinstance(decoder, BeamDecoder)
+    assert decoder.words == ["aa"]
+
+
+def test_half_a_language_model_needs_the_network(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_language_model(server.folder)
+    checkpoint = open_checkpoint("owner/model")
+    assert checkpoint.decoding()
+    [path] = Path(constants.HF_HUB_CACHE).glob("models--owner--model/snapshots/*/language_model/*.arpa")
+    path.unlink()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="language_model") as caught:
+        checkpoint.decoding()
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_in_several_files_or_of_pytorch_are_fetched(server: Hub) -> None:

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sonant.errors import CheckpointError
 from sonant.model.config import EncoderConfig
 from sonant.types import FloatArray, Vocabulary
+
+if TYPE_CHECKING:
+    from sonant.checkpoints.decoding import Decoding
 
 PACKAGE = Path(__file__).parents[1]  # importlib.resources says the same, but takes 25 ms to import
 
@@ -47,6 +50,8 @@ class Checkpoint:
     """Names of the languages that it has adapters for (MMS), `language` among them; none for other models."""
     reopen: Callable[[str], Checkpoint] | None = None
     """From one of `languages` to this model in it."""
+    find_folder: Callable[[], Path | None] | None = None
+    """Where what it says of decoding lies, downloaded if need be; None for a model in a single file."""
 
     def require_vocabulary(self) -> Vocabulary:
         """The tokens of its CTC head; `CheckpointError` for a model that was only pre-trained and has none."""
@@ -70,6 +75,16 @@ class Checkpoint:
                 "leave the language out, or take a model such as facebook/mms-1b-all."
             )
         return self.reopen(language)
+
+    def decoding(self) -> Decoding | None:
+        """The language model that comes with it, downloaded if need be; None where there is none for its language.
+
+        Raises `CheckpointError` for one that is damaged, or that belongs to other tokens.
+        """
+        from sonant.checkpoints.decoding import read_decoding
+
+        folder = self.find_folder() if self.find_folder else None
+        return read_decoding(folder, self) if folder else None
 
     def weight(self, name: str, shape: tuple[int, ...]) -> FloatArray:
         """A weight by its name without the family's prefix (`encoder.layers.0...`, `lm_head.weight`), read-only.
@@ -140,7 +155,8 @@ def open_checkpoint(
             f"{', '.join(catalogue.nearest_names(str(source)))}."
         )
     folder = hub.fetch(name, revision, progress)
-    return huggingface.open_folder(folder, name, language, partial(hub.fetch_file, name, folder.name, progress))
+    find, decoding = (partial(part, name, folder.name, progress) for part in (hub.fetch_file, hub.fetch_decoding))
+    return huggingface.open_folder(folder, name, language, find, decoding)
 
 
 def open_file(path: Path, name: str) -> Checkpoint:

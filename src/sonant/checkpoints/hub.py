@@ -7,7 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sonant.checkpoints import decoding
 from sonant.checkpoints.huggingface import SIDE_FILES, WEIGHT_FILES, shards
+from sonant.checkpoints.vocabularies import read_json
 from sonant.errors import CheckpointError
 
 
@@ -58,6 +60,31 @@ def fetch_file(name: str, commit: str, progress: bool, file: str) -> Path | None
     return found
 
 
+def fetch_decoding(name: str, commit: str, progress: bool) -> Path | None:
+    """The folder of a model that `fetch` found at this commit, with the language model that it comes with; or None.
+
+    Where the hub is away and the cache does not know of any, there is none. Raises `CheckpointError` where there is
+    one, but it cannot be downloaded.
+    """
+    repository = _Repository(name)
+    own = repository.get(f"{decoding.OWN_FOLDER}/{decoding.OWN_FILE}", commit)
+    peer = None if own else repository.get(f"{decoding.PEER_FOLDER}/{decoding.PEER_FILE}", commit)
+    if own:
+        named = [value for key, value in read_json(own).items() if key in ("lm", "lexicon", "known_words")]
+        files = [f"{decoding.OWN_FOLDER}/{name}" for name in named if isinstance(name, str)]
+    elif peer:
+        here = decoding.in_order(peer.parent.iterdir())
+        models = here or decoding.in_order(map(Path, repository.list(decoding.PEER_FOLDER, commit)))
+        files = [f"{decoding.PEER_FOLDER}/{file.name}" for file in models[:1]]
+        files += [f"{decoding.PEER_FOLDER}/{decoding.PEER_WORDS}", decoding.PEER_LABELS]
+    else:
+        return None
+    for file in files:
+        if repository.get(file, commit, progress) is None and repository.away:
+            raise repository.away
+    return (own or peer or Path()).parents[1]
+
+
 class _Repository:
     """A model's files: from the cache, or else from the hub, which is asked in vain at most once."""
 
@@ -95,6 +122,18 @@ class _Repository:
                 "connect to the network, or use the built-in model by naming none."
             )
             return None
+
+    def list(self, folder: str, revision: str) -> list[str]:
+        """The paths of a folder's files, which only the hub knows."""
+        from huggingface_hub import HfApi, constants
+
+        if self.away:
+            raise self.away
+        try:
+            entries: Any = HfApi(endpoint=constants.ENDPOINT).list_repo_tree(self.name, folder, revision=revision)
+            return [str(entry.path) for entry in entries]
+        except Exception as error:  # the library lets through whatever its own libraries raise
+            raise CheckpointError(self.explain(error, folder, revision)) from error
 
     def explain(self, error: Exception, file: str, revision: str) -> str:
         """What a user should know of the library's error."""

@@ -48,11 +48,16 @@ _OLD_NAMES = {
 
 
 def open_folder(
-    folder: Path, name: str, language: str | None = None, find: Callable[[str], Path | None] | None = None
+    folder: Path,
+    name: str,
+    language: str | None = None,
+    find: Callable[[str], Path | None] | None = None,
+    find_decoding: Callable[[], Path | None] | None = None,
 ) -> Checkpoint:
     """The model in a folder, in one of its languages if it has several; weights are read when they are asked for.
 
-    `find` gives the files of languages where they are not in the folder yet. Raises `CheckpointError` for a folder
+    `find` gives the files of languages where they are not in the folder yet, `find_decoding` the folder once it has the
+    language model. Raises `CheckpointError` for a folder
     without `config.json` or weights, or with any that no model can have, and for a language that the model lacks.
     """
     if not (folder / "config.json").exists():
@@ -87,7 +92,8 @@ def open_folder(
         note=_line(own.get("note")),
         settings=values,
         languages=languages,
-        reopen=(lambda language: open_folder(folder, name, language, find)) if languages else None,
+        reopen=(lambda language: open_folder(folder, name, language, find, find_decoding)) if languages else None,
+        find_folder=find_decoding or (lambda: folder),
     )
     return opened if language is None else opened.in_language(language)
 

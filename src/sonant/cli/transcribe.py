@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -81,6 +81,9 @@ def run(
     ] = None,
     beam: Annotated[int | None, typer.Option(help="Hypotheses that a beam search keeps.", min=1)] = None,
     nbest: Annotated[int, typer.Option(help="Readings of each file, in JSON.", min=1)] = 1,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Leave out the language model that comes with the model.")
+    ] = False,
     language: Annotated[str | None, typer.Option(help="One of an MMS model's languages, such as fra.")] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -98,6 +101,7 @@ def run(
     standard error, the others are still transcribed, and the exit code is 1.
     """
     with reporting(debug):
+        decoding = decoding_options(lm, lexicon, hotword or [], beam, nbest, greedy)
         targets = name_outputs(files, output, format) if output else {}
         from sonant.recognizer import load
 
@@ -109,10 +113,7 @@ def run(
             precision=precision,
             threads=threads,
             progress=sys.stderr.isatty(),
-            lm=lm,
-            lexicon=lexicon,
-            hotwords=dict(map(parse_hotword, hotword or [])),
-            beam=({"beam_size": beam} if beam else {}) | ({"nbest": nbest} if nbest > 1 else {}),
+            **decoding,
         )
         if asr.checkpoint.note:
             say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
@@ -137,6 +138,18 @@ def transcribe_all(asr: Recognizer, files: list[str], targets: dict[str, Path], 
             say(str(error))
             failed += 1
     return failed
+
+
+def decoding_options(
+    lm: str | None, lexicon: str | None, hotwords: list[str], beam: int | None, nbest: int, greedy: bool
+) -> dict[str, Any]:
+    """What `load` is told of decoding; `OptionError` for options that cannot go together."""
+    settings = ({"beam_size": beam} if beam else {}) | ({"nbest": nbest} if nbest > 1 else {})
+    if not greedy:
+        return {"lm": lm, "lexicon": lexicon, "hotwords": dict(map(parse_hotword, hotwords)), "beam": settings}
+    if lm or lexicon or hotwords or settings:
+        raise OptionError("--greedy writes what each frame sounds like, but more was asked for; leave out one of both.")
+    return {"lm": False}
 
 
 def parse_hotword(given: str) -> tuple[str, float]:

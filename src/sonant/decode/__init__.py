@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol, Self, runtime_checkable
 
 from sonant.types import Emissions, Hypothesis, Vocabulary, Word
@@ -37,6 +38,11 @@ class Decoder(Protocol):
     """What turns emissions into text."""
 
     name: str
+
+    @property
+    def described(self) -> Mapping[str, object]:
+        """What its results depend on, as a transcript's settings have it."""
+        ...
 
     def start(self, vocabulary: Vocabulary) -> DecoderState:
         """Begin a file."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import asdict, dataclass
 from math import exp, inf, isfinite
 from os import PathLike
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonant import native
-from sonant.decode.hotwords import has_bounds, hotword_phrases
+from sonant.decode.hotwords import Phrases, has_bounds, hotword_phrases
 from sonant.decode.lexicon import Lexicon, letters_lexicon, read_lexicon, writable
 from sonant.decode.lm import LanguageModel, open_lm
 from sonant.decode.words import PAUSE
@@ -57,6 +58,16 @@ class BeamSettings:
     nbest: int = 1
     """Readings of different texts that `finish` gives, at most."""
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> BeamSettings:
+        """From values by name; `OptionError` for a name that is none, as for values that cannot be."""
+        if unknown := sorted(values.keys() - cls.__dataclass_fields__.keys()):
+            raise OptionError(
+                f"The settings of a beam are {', '.join(cls.__dataclass_fields__)}, but {unknown[0]} was "
+                "given; name one of them."
+            )
+        return cls(**values)
+
     def __post_init__(self) -> None:
         numbers = {name: getattr(self, name) for name in ("lm_weight", "word_bonus", "letter_penalty")}
         for name, value in numbers.items():
@@ -74,13 +85,27 @@ class BeamSettings:
             raise OptionError("unknown_penalty must be a number or None, but is nan; None closes the vocabulary.")
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What a search listens for."""
+
+    lexicon: Lexicon
+    in_model: list[str]
+    """Each word of the lexicon as the language model writes it."""
+    phrases: Phrases
+    boosts: list[float]
+    free: bool
+    """Whether any text goes."""
+
+
 class BeamDecoder:
     """Beam search over any `Emissions`; safe to share between threads.
 
     `lm` is a file (or an open `LanguageModel`), `lexicon` a file or lines for `read_lexicon`. Without a lexicon, the
     words of the model that the vocabulary can spell are the lexicon; without a model, too, any text goes. Words outside
     the lexicon cost `unknown_penalty` and `letter_penalty`. `hotwords` maps words and phrases to what each adds to a
-    score (8 is much, 3 a little); they join the lexicon. Further settings: `BeamSettings`.
+    score (8 is much, 3 a little); they join the lexicon. Of the model's words, only `known_words` are no unknown ones,
+    where they are given and no lexicon is. Further settings: `BeamSettings`.
 
     Raises `OptionError` for settings and files that cannot be, and `VocabularyError` for a lexicon, a model or hotwords
     that the vocabulary cannot spell.
@@ -94,17 +119,34 @@ class BeamDecoder:
         lm: str | PathLike[str] | LanguageModel | None = None,
         lexicon: str | PathLike[str] | Iterable[str] | None = None,
         hotwords: Mapping[str, float] | None = None,
+        *,
+        known_words: Iterable[str] | None = None,
         **settings: Any,
     ) -> None:
         self.vocabulary = vocabulary
-        if unknown := sorted(settings.keys() - BeamSettings.__dataclass_fields__.keys()):
-            raise OptionError(
-                f"The settings of a beam are {', '.join(BeamSettings.__dataclass_fields__)}, but {unknown[0]} was "
-                "given; name one of them."
-            )
-        self.settings = BeamSettings(**settings)
+        self.settings = BeamSettings.of(settings)
         self.lm = open_lm(lm) if isinstance(lm, str | PathLike) else lm
-        self.words, self._search = self._build(lexicon, hotwords or {})
+        self._listens_for = self._words_of(lexicon, hotwords or {}, known_words)
+        self.words = self._listens_for.lexicon.words
+        self._search = self._build(self._listens_for)
+
+    @property
+    def described(self) -> dict[str, object]:
+        """The settings, the model's file, how many words and hotwords there are: what JSON can hold."""
+        settings = {
+            name: value if value is None or isfinite(value) else str(value)
+            for name, value in asdict(self.settings).items()
+        }
+        lm = None if self.lm is None else str(self.lm.path)
+        counts = {"words": len(self.words), "hotwords": len(self._listens_for.boosts)}
+        return {"decoder": self.name, "lm": lm, **counts, **settings}
+
+    def reweighed(self, **settings: Any) -> BeamDecoder:
+        """The same words and model under some other settings, without reading anything again."""
+        other = copy(self)
+        other.settings = BeamSettings.of({**asdict(self.settings), **settings})
+        other._search = other._build(self._listens_for)  # noqa: SLF001  # of its own class
+        return other
 
     def decode(self, emissions: Emissions) -> list[Hypothesis]:
         """The readings of a whole recording, best first."""
@@ -130,32 +172,41 @@ class BeamDecoder:
             )
         return BeamState(self, native.BeamState(self._search))
 
-    def _build(
-        self, source: str | PathLike[str] | Iterable[str] | None, hotwords: Mapping[str, float]
-    ) -> tuple[list[str], native.BeamSearch]:
-        vocabulary, settings = self.vocabulary, self.settings
+    def _words_of(
+        self,
+        source: str | PathLike[str] | Iterable[str] | None,
+        hotwords: Mapping[str, float],
+        known_words: Iterable[str] | None,
+    ) -> _Words:
+        vocabulary = self.vocabulary
         given: list[str] | None = None
         if source is not None:
             lexicon = read_lexicon(source, vocabulary)
         elif self.lm is not None:
-            lexicon, given = letters_lexicon(self.lm.words(), vocabulary)
+            chosen = None if known_words is None else frozenset(known_words)
+            words = (word for word in self.lm.words() if chosen is None or word in chosen)
+            lexicon, given = letters_lexicon(words, vocabulary)
         else:
             lexicon = Lexicon()
         free = source is None and self.lm is None
         in_model = given or list(lexicon.words)
         phrases, boosts = hotword_phrases(hotwords, lexicon, vocabulary, join=not free)
         in_model += lexicon.words[len(in_model) :]  # hotwords that joined
+        return _Words(lexicon, in_model, phrases, boosts, free)
+
+    def _build(self, words: _Words) -> native.BeamSearch:
+        vocabulary, settings, free = self.vocabulary, self.settings, words.free
         unknown = inf if settings.unknown_penalty is None else settings.unknown_penalty
         numbers = {name: getattr(settings, name) for name in BeamSettings.__dataclass_fields__}
         search = native.BeamSearch(
             written=[writable(i, vocabulary) for i in range(len(vocabulary))],
             blank=vocabulary.blank,
             separator=-1 if vocabulary.separator is None else vocabulary.separator,
-            lexicon=lexicon.spellings,
-            lm_words=in_model,
+            lexicon=words.lexicon.spellings,
+            lm_words=words.in_model,
             lm=None if self.lm is None else self.lm.native,
-            phrases=phrases,
-            boosts=boosts,
+            phrases=words.phrases,
+            boosts=words.boosts,
             settings={
                 **numbers,
                 "open": free or unknown < inf,
@@ -165,12 +216,12 @@ class BeamDecoder:
                 "bounded": has_bounds(vocabulary),
             },
         )
-        if self.lm is not None and not (lexicon.words and search.words_known()):
+        if self.lm is not None and not (words.lexicon.words and search.words_known()):
             raise VocabularyError(
                 "A language model must have words that the vocabulary or the lexicon has, but this one shares none; "
                 "look whether letter case and language are the same."
             )
-        return lexicon.words, search
+        return search
 
 
 class BeamState:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from math import exp
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,6 +18,7 @@ class GreedyDecoder:
     """Best-path decoding: no language model, no settings."""
 
     name = "greedy"
+    described: Mapping[str, object] = MappingProxyType({"decoder": name})
 
     def decode(self, emissions: Emissions) -> list[Hypothesis]:
         """The one reading of a whole file's emissions."""
