@@ -139,8 +139,7 @@ def open_checkpoint(
         path = path.expanduser()
     try:
         if path.is_dir():
-            path = path / "model" if not (path / "config.json").exists() and (path / "model").is_dir() else path
-            return huggingface.open_folder(path, str(source), language)
+            return huggingface.open_folder(model_folder(path), str(source), language)
         is_file = path.exists()
     except OSError as error:  # no right to look, a name too long
         raise CheckpointError(f"{source} cannot be read ({error}); check its spelling and its rights.") from error
@@ -179,6 +178,11 @@ def open_file(path: Path, name: str) -> Checkpoint:
         f"A model in one file must be torchaudio's or fairseq's, but {name} is neither; "
         "name the folder that holds it with its config.json."
     )
+
+
+def model_folder(folder: Path) -> Path:
+    """A model's folder itself, or the one inside the folder of a training."""
+    return folder / "model" if not (folder / "config.json").exists() and (folder / "model").is_dir() else folder
 
 
 def of_language(name: str) -> bool:

@@ -18,7 +18,7 @@ VERBS = {
     "plot": "A recording as a model hears it, or the curves of trainings, as a picture.",
     "data": "Corpora to manifests: prepare, check, count, split, shard and label them.",
     "evaluate": "How well a model transcribes, alone or against another.",
-    "lm": "N-gram language models: build, convert and question them.",
+    "lm": "N-gram language models: build, convert, question and tune them.",
     "train": "A recipe and transcribed speech to a model.",
     "convert": "Any checkpoint or training to a folder that transformers loads.",
     "doctor": "What is installed here, and why a transcript is empty or bad.",

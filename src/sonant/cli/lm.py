@@ -1,4 +1,7 @@
-"""`sonant lm`: n-gram language models, from text or other formats to sonant's own, and what they think of a text."""
+"""`sonant lm`: n-gram language models, from text or other formats to sonant's own, and what they think of a text.
+
+`sonant lm tune` is in `tune.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import typer
 
 from sonant.cli.terminal import ProgressBar, reporting, say
 from sonant.cli.transcribe import Format
+from sonant.cli.tune import tune
 from sonant.errors import DataError, OptionError
 from sonant.files import unpacked
 
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
 
     from sonant.decode.lm import Perplexity
 
-verbs = typer.Typer(no_args_is_help=True, help="N-gram language models: build, convert and question them.")
+verbs = typer.Typer(no_args_is_help=True, help="N-gram language models: build, convert, question and tune them.")
+verbs.command("tune", short_help="Weights for a model, found on speech.")(tune)
 
 Model = Annotated[Path, typer.Argument(help="One of sonant's own files, an ARPA file (also packed), a KenLM binary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
