@@ -39,8 +39,6 @@ __all__ = ["AudioStream", "File", "Resampler", "Source", "from_array", "mono_blo
 
 File = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """A path (`-` is standard input), a file's bytes, or a file object open for reading bytes."""
-Source = File | ArrayLike
-"""A file, or samples."""
 
 
 Part = tuple[float, float | None] | None
@@ -106,6 +104,10 @@ class AudioStream:
         self._close()
 
 
+Source = File | AudioStream | ArrayLike
+"""A file, an open stream of audio, or samples."""
+
+
 def open_audio(
     source: Source,
     sample_rate: int = 16_000,
@@ -132,6 +134,13 @@ def open_audio(
             f"duration of {duration} came; correct them."
         )
     part = None if offset is None and duration is None else (offset or 0.0, duration)
+    if isinstance(source, AudioStream):
+        if source.sample_rate != sample_rate or part:
+            raise OptionError(
+                f"An open stream is read as it is, at {source.sample_rate} Hz from where it stands, but {sample_rate} "
+                "Hz or a part of it was asked for; open it so."
+            )
+        return source
     if isinstance(source, str | PathLike | bytes | bytearray | memoryview) or hasattr(source, "read"):
         return _stream(open_media(cast("File", source)), sample_rate, part)
     return _open_array(cast(ArrayLike, source), array_rate, sample_rate, part)
