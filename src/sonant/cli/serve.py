@@ -1,0 +1,133 @@
+"""`sonant serve`: recognisers over the network, with a page for the browser."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sonant.cli.terminal import DONE, reporting, say
+from sonant.cli.transcribe import EngineName, Precision, parse_hotword
+from sonant.errors import MissingExtraError, OptionError
+
+if TYPE_CHECKING:
+    from sonant.server.run import Listening
+    from sonant.server.settings import ServerSettings
+
+MEGABYTE = 1 << 20
+
+
+def run(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A folder, a Hugging Face name or a short one, perhaps with @LANGUAGE; may be repeated."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets others come in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes any.", min=0, max=65535)] = 8000,
+    wyoming: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Also speak Wyoming, for Home Assistant.", min=0, max=65535)
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="SONANT_TOKEN", help="What every client must show; else all may come.")
+    ] = None,
+    https: Annotated[bool, typer.Option("--https", help="Encrypt, with a certificate made here.")] = False,
+    cert: Annotated[Path | None, typer.Option(help="A certificate (PEM) to encrypt with.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Another page that may use it; may be repeated.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Engines a model on a processor; one for 4 cores.", min=1)] = None,
+    max_streams: Annotated[int, typer.Option(help="Live streams at a time.", min=1)] = 16,
+    max_requests: Annotated[int, typer.Option(help="Files at a time, waiting ones too.", min=1)] = 32,
+    max_upload: Annotated[int, typer.Option(metavar="MB", help="Megabytes of one file.", min=1)] = 1024,
+    max_duration: Annotated[float, typer.Option(metavar="HOURS", help="Hours of sound in one file.")] = 4.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long one request may take.")] = 3600.0,
+    idle_timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long a client may say nothing.")] = 60.0,
+    lm: Annotated[str | None, typer.Option(help="An n-gram language model, as for transcribe.")] = None,
+    lexicon: Annotated[str | None, typer.Option(help="A file of words, as for transcribe.")] = None,
+    hotword: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[=BOOST]", help="A word or phrase to expect; may be repeated.")
+    ] = None,
+    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Serve a page for the browser and the protocols of OpenAI, Hugging Face, Deepgram and Wyoming.
+
+    It listens to this machine alone unless --host says otherwise. Ctrl-C lets what runs finish; a second one does not.
+    """
+    with reporting(debug):
+        server = _imported()
+        settings = server.ServerSettings(
+            host=host,
+            port=port,
+            token=token,
+            origins=tuple(allow_origin or ()),
+            max_requests=max_requests,
+            max_streams=max_streams,
+            max_upload=max_upload * MEGABYTE,
+            max_duration=max_duration * 3600,
+            request_seconds=timeout,
+            idle_seconds=idle_timeout,
+        )
+        certificate = _certificate(https, cert, key)
+        if not settings.is_local and token is None:
+            say(
+                f"Whoever reaches {host} may use this server, as it has no token; set one with --token or SONANT_TOKEN."
+            )
+        if not settings.is_local and certificate is None:
+            say("Browsers give pages of other machines no microphone without encryption; add --https.")
+        options = {"engine": engine, "device": device, "precision": precision, "threads": threads}
+        options |= {"lm": lm, "lexicon": lexicon, "hotwords": dict(map(parse_hotword, hotword or []))}
+        models = server.load_models(
+            model or [None], workers=workers, settings={**options, "progress": sys.stderr.isatty()}
+        )
+        server.serve(models, settings, certificate=certificate, wyoming=wyoming, started=_Greeting(settings))
+    raise SystemExit(DONE)
+
+
+class _Greeting:
+    """Says where the server is, once it is there."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, listening: Listening) -> None:
+        for url in listening.urls:
+            say(f"Listening at {url}/ (Ctrl-C ends it).")
+        if listening.wyoming is not None:
+            say(f"Wyoming at tcp://{self.settings.host}:{listening.wyoming}.")
+
+
+def _imported():  # pyright: ignore[reportUnknownParameterType]  # a module-like bundle of what the extra brings
+    """The server's parts, or `MissingExtraError` where its extra is not installed."""
+    from types import SimpleNamespace
+
+    try:
+        from sonant.server.models import load_models
+        from sonant.server.run import serve
+        from sonant.server.settings import ServerSettings
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("sonant"):
+            raise
+        raise MissingExtraError("The server needs FastAPI and more: pip install 'sonant[serve]'") from None
+    return SimpleNamespace(load_models=load_models, serve=serve, ServerSettings=ServerSettings)
+
+
+def _certificate(https: bool, cert: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    if (cert is None) != (key is None):
+        raise OptionError("--cert and --key go together, but only one of them was given; give both, or --https.")
+    if cert and key:
+        for path in (cert, key):
+            if not path.is_file():
+                raise OptionError(f"{path} must be a file in PEM, but there is none; check the path.")
+        return cert, key
+    if not https:
+        return None
+    from sonant.server.certificate import own_certificate
+
+    return own_certificate()

@@ -1,0 +1,207 @@
+"""Listens: one process, its limits on connections, TLS, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from sonant.errors import OptionError
+from sonant.server.app import create_app
+from sonant.server.models import Models
+from sonant.server.service import Service
+from sonant.server.settings import ServerSettings, is_loopback, lan_address
+from sonant.server.wyoming import WyomingServer
+
+HEAD_SECONDS = 20.0
+"""How long a connection may take to send the head of its first request."""
+SENTENCE = b"The server has as many connections as it may; try again later.\n"
+REFUSED = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 5\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(SENTENCE), SENTENCE)
+)
+MESSAGE_BYTES = 1 << 20
+"""Of one websocket message: thirty seconds of sound."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a server can be reached."""
+
+    urls: tuple[str, ...]
+    """The best for others first."""
+    wyoming: int | None
+    """Port of Wyoming."""
+
+
+def serve(
+    models: Models,
+    settings: ServerSettings,
+    *,
+    certificate: tuple[Path, Path] | None = None,
+    wyoming: int | None = None,
+    started: Callable[[Listening], None] = lambda _: None,
+) -> None:
+    """Serve until a signal says to stop; then finish what runs, within `settings.stop_seconds`.
+
+    `certificate` is the paths of a certificate and its key. Raises `OptionError` for an address that cannot be had.
+    """
+    listener = _bound(settings.host, settings.port)
+    port = int(listener.getsockname()[1])
+    urls = addresses(settings.host, port, secure=certificate is not None)
+    app = create_app(models, settings, urls)
+    config = uvicorn.Config(
+        app.state.guard,
+        http=_protocol(settings.max_connections),
+        ws="websockets-sansio",
+        ws_max_size=MESSAGE_BYTES,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ws_per_message_deflate=False,
+        timeout_keep_alive=20,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        lifespan="on",
+        ssl_certfile=str(certificate[0]) if certificate else None,
+        ssl_keyfile=str(certificate[1]) if certificate else None,
+    )
+    server = _Server(config, app.state.service)
+    _raise_limit(settings.max_connections)
+    asyncio.run(_serve(server, listener, WyomingServer(app.state.service, app.state.guard), wyoming, urls, started))
+
+
+async def _serve(
+    server: _Server,
+    listener: socket.socket,
+    wyoming: WyomingServer,
+    wyoming_port: int | None,
+    urls: tuple[str, ...],
+    started: Callable[[Listening], None],
+) -> None:
+    host = server.service.settings.host
+    try:
+        port = await wyoming.start(host, wyoming_port) if wyoming_port is not None else None
+    except OSError as error:
+        raise OptionError(
+            f"Wyoming cannot listen at {host}:{wyoming_port} ({error.strerror}); choose a port."
+        ) from error
+    # uvicorn raises the signals that it caught once more when it has ended: by then they mean nothing
+    before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.on_start = lambda: started(Listening(urls, port))
+        await server.serve([listener])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        await wyoming.stop()
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    pass
+
+
+class _Server(uvicorn.Server):
+    """Lets streams and requests finish before it takes the connections down; a second signal does not wait."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+        self.on_start: Callable[[], None] = lambda: None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        stopping = asyncio.create_task(self.service.stop())
+        while not stopping.done() and not self.force_exit:
+            await asyncio.sleep(0.05)
+        self.config.timeout_graceful_shutdown = 2
+        await super().shutdown(sockets)
+
+
+def _protocol(most: int) -> type[H11Protocol]:
+    """Uvicorn's HTTP, with a limit on connections and on how long one may say nothing at its beginning."""
+    connections = 0
+
+    class Protocol(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            nonlocal connections
+            connections += 1
+            self.refused = connections > most
+            self.asked = False
+            super().connection_made(transport)
+            if self.refused:
+                transport.write(REFUSED)
+                transport.close()
+            self.silence = self.loop.call_later(HEAD_SECONDS, self._end_silence)
+
+        def _end_silence(self) -> None:
+            if not self.asked and not self.transport.is_closing():
+                self.transport.close()
+
+        def data_received(self, data: bytes) -> None:
+            if not self.refused:
+                super().data_received(data)
+                self.asked = getattr(self, "cycle", None) is not None
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            nonlocal connections
+            connections -= 1
+            self.silence.cancel()
+            super().connection_lost(exc)
+
+    return Protocol
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that listens."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+        listener.set_inheritable(False)
+    except OSError as error:
+        raise OptionError(
+            f"The server cannot listen at {host}:{port} ({error.strerror}); choose another --port, or end what uses it."
+        ) from error
+    return listener
+
+
+def addresses(host: str, port: int, *, secure: bool) -> tuple[str, ...]:
+    """Under which addresses a server at `host` is reached, the best for others first."""
+    scheme = "https" if secure else "http"
+    if is_loopback(host):
+        return (f"{scheme}://{'localhost' if host == 'localhost' else _written(host)}:{port}",)
+    if host not in ("0.0.0.0", "::", ""):
+        return (f"{scheme}://{_written(host)}:{port}",)
+    lan = lan_address()
+    here = f"{scheme}://localhost:{port}"
+    return (f"{scheme}://{lan}:{port}", here) if lan else (here,)
+
+
+def _written(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _raise_limit(connections: int) -> None:
+    """Let this process have as many files open as connections and more, where the system allows."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 512
+    if soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
