@@ -73,7 +73,10 @@ def test_websockets_bring_tokens_as_headers_or_as_names_of_protocols(asr: sonant
             with client.websocket_connect("/v1/stream", **way) as socket:
                 assert socket.receive_json()["type"] == "ready"
                 assert socket.accepted_subprotocol in (None, "sonant", "token", "realtime")
-        with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/v1/stream", headers={"host": HOST}):
+        with (
+            pytest.raises(WebSocketDenialResponse) as refused,
+            client.websocket_connect("/v1/stream", headers={"host": HOST}),
+        ):
             pass
         assert refused.value.status_code == 401
 
@@ -84,9 +87,11 @@ def test_other_pages_may_not_use_it_unless_they_are_allowed(locked: TestClient) 
         assert locked.post(path, content=b"x", headers=bearer() | foe).status_code == 403
     answer = locked.post("/v1/transcripts", content=b"x", headers={"authorization": "Bearer x"} | friend)
     assert answer.status_code == 401
-    with pytest.raises(WebSocketDenialResponse) as refused:
-        with locked.websocket_connect("/v1/stream", headers={"host": HOST, "authorization": "Bearer x"} | foe):
-            pass
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        locked.websocket_connect("/v1/stream", headers={"host": HOST, "authorization": "Bearer x"} | foe),
+    ):
+        pass
     assert refused.value.status_code == 403
     asked = locked.options("/v1/transcripts", headers=friend | {"access-control-request-method": "POST"})
     assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (204, "https://friend.example")
@@ -181,7 +186,8 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "local"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("a.example", False)]
+    ("host", "local"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("a.example", False)],
 )
 def test_addresses_of_this_machine_alone(host: str, local: bool) -> None:
     assert is_loopback(host) is local

@@ -48,7 +48,11 @@ def silence(seconds: float, rate: int = 8000) -> bytes:
 
 @pytest.mark.parametrize("rate", [16000, 8000])
 def test_the_samples_and_what_is_told_of_them_are_those_of_the_file(decoders: Decoders, rate: int) -> None:
-    with file_of(EXAMPLE.read_bytes()) as file, decoders.open(file, rate) as there, audio.open_audio(EXAMPLE, rate) as here:
+    with (
+        file_of(EXAMPLE.read_bytes()) as file,
+        decoders.open(file, rate) as there,
+        audio.open_audio(EXAMPLE, rate) as here,
+    ):
         assert (there.duration, there.source_rate, there.codec) == (here.duration, here.source_rate, here.codec)
         np.testing.assert_array_equal(np.concatenate([*there]), np.concatenate([*here]))
         assert there.warnings == here.warnings

@@ -62,32 +62,29 @@ def run(
     """
     with reporting(debug):
         server = _imported()
-        settings = server.ServerSettings(
-            host=host,
-            port=port,
-            token=token,
-            origins=tuple(allow_origin or ()),
-            max_requests=max_requests,
-            max_streams=max_streams,
-            max_upload=max_upload * MEGABYTE,
-            max_duration=max_duration * 3600,
-            request_seconds=timeout,
-            idle_seconds=idle_timeout,
-        )
+        limits = {"max_requests": max_requests, "max_streams": max_streams, "max_upload": max_upload * MEGABYTE}
+        times = {"max_duration": max_duration * 3600, "request_seconds": timeout, "idle_seconds": idle_timeout}
+        settings = server.ServerSettings(host, port, token, tuple(allow_origin or ()), **limits, **times)
         certificate = _certificate(https, cert, key)
-        if not settings.is_local and token is None:
-            say(
-                f"Whoever reaches {host} may use this server, as it has no token; set one with --token or SONANT_TOKEN."
-            )
-        if not settings.is_local and certificate is None:
-            say("Browsers give pages of other machines no microphone without encryption; add --https.")
+        _warn(settings, encrypted=certificate is not None)
         options = {"engine": engine, "device": device, "precision": precision, "threads": threads}
         options |= {"lm": lm, "lexicon": lexicon, "hotwords": dict(map(parse_hotword, hotword or []))}
-        models = server.load_models(
-            model or [None], workers=workers, settings={**options, "progress": sys.stderr.isatty()}
-        )
+        options["progress"] = sys.stderr.isatty()
+        models = server.load_models(model or [None], workers=workers, settings=options)
         server.serve(models, settings, certificate=certificate, wyoming=wyoming, started=_Greeting(settings))
     raise SystemExit(DONE)
+
+
+def _warn(settings: ServerSettings, *, encrypted: bool) -> None:
+    """Say what others can do, where others can come in."""
+    if settings.is_local:
+        return
+    if settings.token is None:
+        say(
+            f"Whoever reaches {settings.host} may use this server: it has no token; set one by --token or SONANT_TOKEN."
+        )
+    if not encrypted:
+        say("Browsers give pages of other machines no microphone without encryption; add --https.")
 
 
 class _Greeting:
