@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def forced_align(
     path = np.full(num_frames, blank)
     for token, start, end in zip(tokens, starts, ends, strict=True):
         path[start:end] = token
-    paths = torch.from_numpy(path)[None].to(targets)
+    paths = torch.as_tensor(path)[None].to(targets)
     return paths, log_probs.gather(2, paths.to(log_probs.device, torch.int64)[..., None])[..., 0]
 
 
@@ -109,12 +110,11 @@ def merge_tokens(tokens: Tensor, scores: Tensor, blank: int = 0) -> list[TokenSp
         raise OptionError("`tokens` and `scores` must be 1D Tensor.")
     if len(tokens) != len(scores):
         raise OptionError("`tokens` and `scores` must be the same length.")
-    runs, lengths = torch.unique_consecutive(tokens, return_counts=True)
     found: list[TokenSpan] = []
     start = 0
-    for token, length in zip(runs.tolist(), lengths.tolist(), strict=True):
+    for token, run in groupby(tokens.cpu().numpy()):
+        end = start + sum(1 for _ in run)
         if token != blank:
-            score = scores[start : start + length].mean().item()
-            found.append(TokenSpan(token, start, start + length, score))
-        start += length
+            found.append(TokenSpan(int(token), start, end, float(scores[start:end].mean())))
+        start = end
     return found
