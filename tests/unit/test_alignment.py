@@ -119,7 +119,7 @@ def test_another_text_is_a_mismatch() -> None:
     emissions, _ = speak(STORY)
     found = align(emissions, "completely different words that nobody in this recording ever thought of uttering aloud")
     assert found.status == "mismatch"
-    assert len(found.unheard) > 8
+    assert len(found.unheard) > 5
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -11,6 +11,7 @@ import pytest
 from sonant import native
 
 EXACT, PRUNED, IMPOSSIBLE = 2, 1, 0
+WILDCARD_COST = 1.25
 Unit = tuple[int, int, float]
 
 
@@ -21,10 +22,14 @@ class Way(NamedTuple):
     ends: list[int]
 
 
+def wildcard_scores(log_probs: np.ndarray, cost: float) -> np.ndarray:
+    return np.where(log_probs[:, 0] == log_probs.max(1), -np.float32(0.1) * np.float32(cost), -cost)
+
+
 def slow_align(log_probs: np.ndarray, tokens: list[int], wildcard_cost: float, units: list[Unit]) -> Way | None:
     """Viterbi's algorithm in double precision over all 2L + 1 states; blank is 0. Ties fall as torchaudio's do."""
     scores = np.float64(log_probs) - log_probs.max(1, keepdims=True)
-    scores = np.hstack([scores, np.full((len(scores), 1), -wildcard_cost)])
+    scores = np.hstack([scores, wildcard_scores(log_probs, wildcard_cost)[:, None]])
     num_states = 2 * len(tokens) + 1
     columns = [tokens[s // 2] if s % 2 else 0 for s in range(num_states)]
 
@@ -96,7 +101,7 @@ def fast_align(case: Case, **options: float) -> tuple[int, list[int], list[int],
         case.log_probs,
         np.array(case.tokens, np.int32),
         0,
-        wildcard_cost=1.0,
+        wildcard_cost=WILDCARD_COST,
         unit_begins=np.array(begins, np.int32),
         unit_ends=np.array(ends, np.int32),
         unit_costs=np.array(costs, np.float32),
@@ -108,12 +113,12 @@ def fast_align(case: Case, **options: float) -> tuple[int, list[int], list[int],
 
 def total(case: Case, starts: list[int], ends: list[int]) -> float:
     """What a way is worth, by the slow aligner's count."""
-    num_columns = case.log_probs.shape[1]
     path = [0] * len(case.log_probs)
     for token, start, end in zip(case.tokens, starts, ends, strict=True):
         path[start:end] = [token] * (end - start)
     values = np.float64(case.log_probs) - case.log_probs.max(1, keepdims=True)
-    heard = sum(values[t, token] if token < num_columns else -1.0 for t, token in enumerate(path))
+    values = np.hstack([values, wildcard_scores(case.log_probs, WILDCARD_COST)[:, None]])
+    heard = sum(values[t, token] for t, token in enumerate(path))
     return heard - sum(cost for begin, end, cost in case.units if starts[begin:end] == ends[begin:end])
 
 
@@ -123,7 +128,7 @@ def test_random_cases_are_aligned_as_the_slow_way_does(ties: bool) -> None:
     impossible = 0
     for _ in range(1500):
         case = random_case(generator, int(generator.integers(1, 14)), 7, ties)
-        slow = slow_align(case.log_probs, case.tokens, 1.0, case.units)
+        slow = slow_align(case.log_probs, case.tokens, WILDCARD_COST, case.units)
         for options in ({}, {"threshold": 1.0}, {"memory": 64}):
             proof, starts, ends, _ = fast_align(case, **options)
             if slow is None:
@@ -141,7 +146,7 @@ def test_many_intervals_and_little_memory_give_the_same_way() -> None:
     generator = np.random.default_rng(5)
     for _ in range(3):
         case = random_case(generator, int(generator.integers(1100, 1700)), 30, ties=True)
-        slow = slow_align(case.log_probs, case.tokens, 1.0, case.units)
+        slow = slow_align(case.log_probs, case.tokens, WILDCARD_COST, case.units)
         assert slow is not None
         for memory in (1 << 30, 3000, 64):
             assert fast_align(case, threshold=4.0, memory=memory)[:3] == (EXACT, slow.starts, slow.ends)
@@ -167,7 +172,7 @@ def test_a_narrow_search_that_misses_the_best_way_does_not_call_it_exact() -> No
     case = Case(values, [*spoken[:100].tolist(), *added, *spoken[100:].tolist()], [])
     narrow = fast_align(case, threshold=30.0, exact=False)
     proof, starts, ends, _ = fast_align(case, threshold=30.0)
-    slow = slow_align(case.log_probs, case.tokens, 1.0, [])
+    slow = slow_align(case.log_probs, case.tokens, WILDCARD_COST, [])
     assert slow is not None
     assert proof == EXACT
     assert total(case, starts, ends) == pytest.approx(slow.total, abs=1e-2)

@@ -33,8 +33,8 @@ Status = Literal["exact", "pruned", "mismatch"]
 
 LEAVING_OUT = 5.0
 """What leaving out a word costs for each of its tokens; a letter heard as another one costs about as much."""
-WILDCARD_COST = 0.1
-"""What a wildcard costs a frame: less than any letter in the wrong place, more than one in the right place."""
+WILDCARD_COST = 1.5
+"""What a wildcard costs a frame that is not silent: less than a letter in the wrong place, more than in the right."""
 UNHEARD = 1e-3
 """Confidence below which a word counts as not heard."""
 MISMATCH = 0.2

@@ -83,7 +83,8 @@ def align(
 
     `proof` is 2 where no way is better, 1 where the search was narrow, 0 where no way is possible. A token has the
     frames from its start to its end, none where it was left out. Token V is the wildcard: in each frame as likely as
-    the best one, less `wildcard_cost`. Units [begin, end) of tokens, apart and in order, may be left out at a cost.
+    the best one, less `wildcard_cost`, a tenth of that where the best is the blank. Units [begin, end) of tokens,
+    apart and in order, may be left out at a cost.
     A first search gives up cells `threshold` below the best one; `exact` goes on until no other way can be as good.
     The score is the sum of log-probabilities along the way, costs left out; cells are those that were looked at.
     """

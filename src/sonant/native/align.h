@@ -17,7 +17,7 @@ struct AlignTask {
     std::size_t num_frames = 0, num_columns = 0;
     std::vector<std::int32_t> tokens;  // columns; num_columns is the wildcard, likely as the best of each frame
     std::size_t blank = 0;
-    float wildcard_cost = 0.0f;  // a frame
+    float wildcard_cost = 0.0f;  // a frame; a tenth of it where the blank is likeliest
     // Units that may be left out where the audio lacks them, in order and apart from each other: tokens
     // [unit_begins[i], unit_ends[i]) for unit_costs[i] >= 0. Ahead of such a unit there must be a blank, or nothing.
     std::vector<std::size_t> unit_begins, unit_ends;

@@ -4,12 +4,18 @@
 
 namespace sonant {
 
+namespace {
+
+constexpr float kSilence = 0.1f;  // share of the wildcard's cost in frames whose likeliest token is the blank
+
+}  // namespace
+
 void Band::read_row(std::size_t frame) {
     const float* values = task_.log_probs + frame * task_.num_columns;
     const float peak = highest(values, task_.num_columns);
     for (std::size_t i = 0; i < task_.num_columns; ++i)
         row_[i] = values[i] - peak;
-    row_[task_.num_columns] = -task_.wildcard_cost;
+    row_[task_.num_columns] = -(values[task_.blank] >= peak ? kSilence : 1.0f) * task_.wildcard_cost;
     row_[task_.num_columns + 1] = kNever;
 }
 
