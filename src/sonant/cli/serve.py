@@ -41,6 +41,7 @@ def run(
     workers: Annotated[int | None, typer.Option(help="Engines a model on a processor; one for 4 cores.", min=1)] = None,
     max_streams: Annotated[int, typer.Option(help="Live streams at a time.", min=1)] = 16,
     max_requests: Annotated[int, typer.Option(help="Files at a time, waiting ones too.", min=1)] = 32,
+    max_connections: Annotated[int, typer.Option(help="Connections at a time, idle ones too.", min=1)] = 1000,
     max_upload: Annotated[int, typer.Option(metavar="MB", help="Megabytes of one file.", min=1)] = 1024,
     max_duration: Annotated[float, typer.Option(metavar="HOURS", help="Hours of sound in one file.")] = 4.0,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long one request may take.")] = 3600.0,
@@ -62,7 +63,8 @@ def run(
     """
     with reporting(debug):
         server = _imported()
-        limits = {"max_requests": max_requests, "max_streams": max_streams, "max_upload": max_upload * MEGABYTE}
+        limits = {"max_requests": max_requests, "max_streams": max_streams, "max_connections": max_connections}
+        limits["max_upload"] = max_upload * MEGABYTE
         times = {"max_duration": max_duration * 3600, "request_seconds": timeout, "idle_seconds": idle_timeout}
         settings = server.ServerSettings(host, port, token, tuple(allow_origin or ()), **limits, **times)
         certificate = _certificate(https, cert, key)

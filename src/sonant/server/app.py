@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from sonant import __version__
 from sonant.errors import SonantError
@@ -69,7 +70,7 @@ def create_app(models: Models, settings: ServerSettings, urls: tuple[str, ...] =
     ):
         app.include_router(part)
     _add_pages(app)
-    for kind in (SonantError, LeftError, HTTPException, RequestValidationError, Exception):
+    for kind in (SonantError, LeftError, ClientDisconnect, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _failed)
     return app
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import time
 import zlib
 from collections.abc import AsyncGenerator
 from math import log
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -16,7 +18,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from sonant import subtitles
 from sonant.errors import OptionError
 from sonant.server.access import left, service_of
-from sonant.server.errors import sentence_of
+from sonant.server.errors import sentence_of, status_of
 from sonant.server.models import ServedModel
 from sonant.server.service import Service, Watch, unless_left
 from sonant.types import Segment, Transcript, Word
@@ -66,7 +68,8 @@ async def transcriptions(
         raise OptionError(f"timestamp_granularities must be word or segment, but {unknown.pop()[:40]!r} came.")
     served = service.models.find(model, language)
     if stream:
-        return StreamingResponse(_events(service, file, served), media_type="text/event-stream")
+        own = os.fdopen(os.dup(file.file.fileno()), "rb")  # the form's is closed before the events are made
+        return StreamingResponse(_events(service, own, served), media_type="text/event-stream")
     work = service.transcribe(file.file, served, protocol="openai")
     transcript = await unless_left(work, left(request))
     return formatted(transcript, response_format, wanted or {"segment"})
@@ -123,7 +126,7 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
     }
 
 
-async def _events(service: Service, file: UploadFile, model: ServedModel) -> AsyncGenerator[str]:
+async def _events(service: Service, file: BinaryIO, model: ServedModel) -> AsyncGenerator[str]:
     """Server-sent events: words as they become final, then all of it."""
     loop = asyncio.get_running_loop()
     said: asyncio.Queue[tuple[Word, ...] | None] = asyncio.Queue()
@@ -132,7 +135,7 @@ async def _events(service: Service, file: UploadFile, model: ServedModel) -> Asy
         loop.call_soon_threadsafe(said.put_nowait, words)
 
     watch = Watch(words=tell)
-    task = asyncio.create_task(service.transcribe(file.file, model, protocol="openai", watch=watch))
+    task = asyncio.create_task(service.transcribe(file, model, protocol="openai", watch=watch))
     task.add_done_callback(lambda _: said.put_nowait(None))
     space, between = model.asr.vocabulary.space, ""
     try:
@@ -144,10 +147,13 @@ async def _events(service: Service, file: UploadFile, model: ServedModel) -> Asy
         usage = {"type": "duration", "seconds": round(transcript.duration)}
         yield _event({"type": "transcript.text.done", "text": transcript.text, "usage": usage})
         yield "data: [DONE]\n\n"
-    except Exception as error:  # noqa: BLE001  # the answer has begun: it can only be told in it
+    except Exception as error:  # the answer has begun: it can only be told in it
+        if status_of(error) == 500:
+            logging.getLogger(__name__).exception("A transcription failed.")
         yield _event({"type": "error", "error": {"message": sentence_of(error), "code": "error", "param": None}})
     finally:
         task.cancel()
+        file.close()
 
 
 def _event(message: dict[str, Any]) -> str:

@@ -62,8 +62,8 @@ def serve(
         http=_protocol(settings.max_connections),
         ws="websockets-sansio",
         ws_max_size=MESSAGE_BYTES,
-        ws_ping_interval=20.0,
-        ws_ping_timeout=20.0,
+        ws_ping_interval=30.0,
+        ws_ping_timeout=120.0,  # while too much waits nothing is read, not even answers to pings
         ws_per_message_deflate=False,
         timeout_keep_alive=20,
         access_log=False,
@@ -129,35 +129,30 @@ class _Server(uvicorn.Server):
 
 
 def _protocol(most: int) -> type[H11Protocol]:
-    """Uvicorn's HTTP, with a limit on connections and on how long one may say nothing at its beginning."""
-    connections = 0
+    """HTTP as uvicorn speaks it, with a limit on connections and on how long one may say nothing at its beginning."""
 
     class Protocol(H11Protocol):
         def connection_made(self, transport: Any) -> None:
-            nonlocal connections
-            connections += 1
-            self.refused = connections > most
-            self.asked = False
             super().connection_made(transport)
+            self.silence = self.loop.call_later(HEAD_SECONDS, self._end_silence)
+            self.asked = False
+            self.refused = len(self.connections) > most  # websockets are among them
             if self.refused:
                 transport.write(REFUSED)
                 transport.close()
-            self.silence = self.loop.call_later(HEAD_SECONDS, self._end_silence)
-
-        def _end_silence(self) -> None:
-            if not self.asked and not self.transport.is_closing():
-                self.transport.close()
 
         def data_received(self, data: bytes) -> None:
             if not self.refused:
                 super().data_received(data)
-                self.asked = getattr(self, "cycle", None) is not None
+                self.asked = self.asked or getattr(self, "cycle", None) is not None
 
         def connection_lost(self, exc: Exception | None) -> None:
-            nonlocal connections
-            connections -= 1
             self.silence.cancel()
             super().connection_lost(exc)
+
+        def _end_silence(self) -> None:
+            if not self.asked and self.transport.get_protocol() is self:  # it may have become a websocket
+                self.transport.close()
 
     return Protocol
 

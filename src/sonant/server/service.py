@@ -138,8 +138,7 @@ class Service:
         if ticket.left:
             raise LeftError
         transcript = asr.transcribe(self.decoders.open(file, asr.checkpoint.sample_rate))
-        settings = {**transcript.settings, "decoder": decoder.name}
-        return replace(transcript, model=model.name, settings=settings)
+        return replace(transcript, model=model.name)
 
     def open_stream(self, stream: Live, protocol: str) -> None:
         """Give a stream one of the places; raises `BusyError` where none is free."""
@@ -177,7 +176,7 @@ class _WatchedDecoder:
     """A decoder whose states tell a watch what they hear."""
 
     def __init__(self, decoder: Decoder, watch: Watch) -> None:
-        self.name = decoder.name
+        self.name, self.described = decoder.name, decoder.described
         self._decoder, self._watch = decoder, watch
 
     def start(self, vocabulary: Vocabulary) -> DecoderState:
