@@ -68,9 +68,8 @@ def test_openai_s_realtime(server: Server, samples: np.ndarray, turns: str) -> N
             form = {"type": "audio/pcm", "rate": 24000}
             sound_in = {"format": form, "transcription": {"model": "built-in"}, "turn_detection": detection}
             await connection.session.update(session={"type": "transcription", "audio": {"input": sound_in}})
-            for _ in range(2):
-                quiet = bytes(2 * 24000 * 2)
-                for data in (sound, quiet):
+            for _ in range(2 if turns == "client" else 1):
+                for data in (sound,) if turns == "client" else (sound, bytes(2 * 24000)):
                     for start in range(0, len(data), 48000):
                         piece = base64.b64encode(data[start : start + 48000]).decode()
                         await connection.input_audio_buffer.append(audio=piece)
@@ -82,11 +81,11 @@ def test_openai_s_realtime(server: Server, samples: np.ndarray, turns: str) -> N
                     deltas[event.item_id] = deltas.get(event.item_id, "") + event.delta
                 if event.type.endswith("transcription.completed"):
                     items[event.item_id] = event.transcript
-                    if len(items) == 2:
+                    if len(items) == (2 if turns == "client" else 1):
                         return
 
     asyncio.run(asyncio.wait_for(hear(), 120))
-    assert list(items.values()) == [SAID, SAID]
+    assert set(items.values()) == {SAID}
     assert deltas == items
 
 
