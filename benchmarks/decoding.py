@@ -44,7 +44,7 @@ def sonant_options(folder: Path) -> Iterator[tuple[str, Decode]]:
         return lambda values: decoder.decode(Emissions(values, FRAME_SECONDS, VOCABULARY))[0].text
 
     yield "sonant greedy", reader(GreedyDecoder())
-    for size, threshold, tokens in [(10, 8, 8), (20, 8, 8), (30, 10, 8), (100, 12, 12), (500, 16, 12)]:
+    for size, threshold, tokens in [(10, 8, 8), (15, 8, 8), (20, 8, 8), (20, 10, 8), (30, 10, 8), (100, 12, 12)]:
         for weight, bonus in WEIGHTS:
             limits = {"beam_size": size, "score_threshold": threshold, "token_threshold": tokens}
             decoder = BeamDecoder(VOCABULARY, lm, lm_weight=weight, word_bonus=bonus, **limits)

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from sonant import native
+from sonant.types import Letter
 
 LogProbs = NDArray[np.float32]
 Runs = tuple[list[int], list[int], list[float], float]
@@ -120,3 +121,16 @@ def test_frames_without_tokens_are_refused() -> None:
 def test_frames_that_are_no_number_stay_within_bounds() -> None:
     tokens, *_ = native.runs(np.full((3, 17), np.nan, np.float32))
     assert tokens.tolist() == [0]
+
+
+def test_records_are_what_the_constructor_makes() -> None:
+    names = tuple(Letter.__dataclass_fields__)
+    made = native.records(Letter, names, (["A", "B"], [0.0, 0.5], [0.25, 0.75], [1.0, 0.5]))
+    assert made == [Letter("A", 0.0, 0.25, 1.0), Letter("B", 0.5, 0.75, 0.5)]
+    assert native.records(Letter, names, ([], [], [], [])) == []
+    with pytest.raises(ValueError, match="as many columns"):
+        native.records(Letter, names, ([],))
+    with pytest.raises(IndexError):
+        native.records(Letter, names, (["A"], [0.0], [0.25], []))
+    with pytest.raises(AttributeError):
+        native.records(Letter, ("other",), (["A"],))

@@ -31,6 +31,9 @@ ROWS_CHECKED = 16
 LOG_SUM_TOLERANCE = 0.05
 """How far from 0 the logarithm of a frame's summed probabilities may be: rounding to half precision stays below."""
 
+LETTER_FIELDS = tuple(Letter.__dataclass_fields__)
+WORD_FIELDS = tuple(Word.__dataclass_fields__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BeamSettings:
@@ -275,19 +278,26 @@ class BeamState:
         numbers, ends, tokens, starts, stops, peaks = parts
         texts, listed = self._decoder.vocabulary.tokens, self._decoder.words
         first, seconds = self._first, self._frame_seconds or 0.0
-        letters = [
-            Letter(texts[token], (first + start) * seconds, (first + stop) * seconds, exp(peak))
-            for token, start, stop, peak in zip(tokens, starts, stops, peaks, strict=True)
-        ]
-        words: list[Word] = []
-        begin = 0
-        for number, end in zip(numbers, ends, strict=True):
-            heard = tuple(letters[begin:end])
-            text = listed[number] if number >= 0 else "".join(letter.text for letter in heard)
-            confidence = exp(sum(peaks[begin:end]) / len(heard))  # geometric mean, as `word_of` has it
-            words.append(Word(text, heard[0].start, heard[-1].end, confidence, heard))
-            begin = end
-        return words
+        written = [texts[token] for token in tokens]
+        began = [(first + start) * seconds for start in starts]
+        ended = [(first + stop) * seconds for stop in stops]
+        letters = native.records(Letter, LETTER_FIELDS, (written, began, ended, [exp(peak) for peak in peaks]))
+        spans = list(zip([0, *ends[:-1]], ends, strict=True)) if ends else []
+        return native.records(
+            Word,
+            WORD_FIELDS,
+            (
+                [
+                    listed[number] if number >= 0 else "".join(written[begin:end])
+                    for number, (begin, end) in zip(numbers, spans, strict=True)
+                ],
+                [began[begin] for begin, _ in spans],
+                [ended[end - 1] for _, end in spans],
+                # the geometric mean, as `word_of` has it
+                [exp(sum(peaks[begin:end]) / (end - begin)) for begin, end in spans],
+                [tuple(letters[begin:end]) for begin, end in spans],
+            ),
+        )
 
 
 def checked(log_probs: NDArray[Any], num_tokens: int, first: int) -> FloatArray:

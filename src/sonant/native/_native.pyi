@@ -1,9 +1,12 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+_Made = TypeVar("_Made")
+
+def records(type: type[_Made], names: tuple[str, ...], columns: tuple[list[Any], ...]) -> list[_Made]: ...
 def runs(
     log_probs: NDArray[np.float32],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], float]: ...
