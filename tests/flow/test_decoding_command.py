@@ -165,3 +165,21 @@ def test_tuning_needs_no_pytorch(manifest: Path) -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "not kept"
+
+
+def test_an_evaluation_decodes_as_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], manifest: Path
+) -> None:
+    monkeypatch.setattr("sonant.cli.evaluate.say_once", lambda key, message: None)
+    words = ("evaluate", manifest, "--model", "built-in", "--precision", "fp32", "--format", "json", "--output", "kept")
+
+    def errors(*options: str) -> int:
+        assert run(monkeypatch, *words, *options) == 0
+        return json.loads(capsys.readouterr().out)["wer"]["errors"]
+
+    Path("words.txt").write_text("\n".join(word for word in DIGITS if word != "NINE"))
+    greedy = errors("--greedy")
+    assert errors("--lm", "digits.arpa", "--lexicon", "words.txt") >= greedy + 2  # NINE is said in two of the rows
+    assert errors("--lm", "digits.arpa") <= greedy
+    assert run(monkeypatch, *words, "--greedy", "--beam", "5") == 2
+    assert "--greedy writes what each frame sounds like" in capsys.readouterr().err

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sonant.checkpoints.decoding import Decoding
 
 PACKAGE = Path(__file__).parents[1]  # importlib.resources says the same, but takes 25 ms to import
+BUILT_IN = "built-in"
+"""The name of the model that comes along."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +124,7 @@ def open_checkpoint(
     revision: str | None = None,
     progress: bool = False,
 ) -> Checkpoint:
-    """The model in a folder of Hugging Face's layout, on its hub (`facebook/wav2vec2-base-960h`), or built in (None).
+    """The model in a folder of Hugging Face's layout, on its hub (`facebook/wav2vec2-base-960h`), or `built-in` (None).
 
     The folder of a training stands for the model in it. It may also be a file of torchaudio (`.pth`) or fairseq
     (`.pt`), which is known by what it holds. The short names of `sonant.models()` (`base-960h`) stand for models of the
@@ -132,8 +134,8 @@ def open_checkpoint(
     """
     from sonant.checkpoints import catalogue, hub, huggingface
 
-    if source is None:
-        return huggingface.open_folder(builtin_folder(), "built-in", language)
+    if source is None or source == BUILT_IN:
+        return huggingface.open_folder(builtin_folder(), BUILT_IN, language)
     path = Path(source)
     with suppress(RuntimeError):  # no home of that name
         path = path.expanduser()

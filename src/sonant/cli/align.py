@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sonant.cli.options import Debug, Device, Engine, EngineName, EnginePrecision, Language, Model, Precision, Threads
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say, say_once
-from sonant.cli.transcribe import EngineName, Precision
 from sonant.errors import OptionError
 
 if TYPE_CHECKING:
@@ -45,10 +45,7 @@ class StarName(StrEnum):
 def run(
     audio: Annotated[str, typer.Argument(help="An audio or video file; - reads standard input.")],
     text: Annotated[Path, typer.Argument(help="What is said in it: a UTF-8 text, best a line a sentence.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="A folder, a Hugging Face name or a short one; the built-in model where not given."),
-    ] = None,
+    model: Model = None,
     format: Annotated[AlignedFormat | None, typer.Option(help="JSON where neither it nor a suffix says.")] = None,
     output: Annotated[Path | None, typer.Option(help="A file to write, in place of standard output.")] = None,
     star: Annotated[
@@ -59,12 +56,12 @@ def run(
     ] = False,
     fast: Annotated[bool, typer.Option("--fast", help="Do without the proof that no other way is likelier.")] = False,
     max_memory: Annotated[int, typer.Option(help="Megabytes that the search may take.", min=0)] = 1024,
-    language: Annotated[str | None, typer.Option(help="One of an MMS model's languages, such as fra.")] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    language: Language = None,
+    engine: Engine = EngineName.auto,
+    device: Device = "auto",
+    precision: EnginePrecision = Precision.auto,
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Find the words of a text in the recording where they are said, with times and confidences.
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from sonant.cli.options import Debug, Language
 from sonant.cli.terminal import DONE, reporting
 
 
@@ -26,8 +27,8 @@ def run(
     ],
     folder: Annotated[Path, typer.Argument(help="The folder to write, new or empty.")],
     dtype: Annotated[Dtype, typer.Option(help="How the weights are stored.")] = Dtype.float32,
-    language: Annotated[str | None, typer.Option(help="One of an MMS model's languages, such as fra.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    language: Language = None,
+    debug: Debug = False,
 ) -> None:
     """Write a model as a folder that transformers and sonant load with the same results, and print its name."""
     with reporting(debug):

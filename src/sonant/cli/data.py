@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sonant.cli.options import Device, Engine, EngineName, EnginePrecision, Format, Precision
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, cache_folder, reporting, say
-from sonant.cli.transcribe import EngineName, Format, Precision
 from sonant.errors import DataError, OptionError
 from sonant.files import make_folder
 
@@ -203,9 +203,9 @@ def pseudo_label(
     output: Output,
     model: Annotated[str | None, typer.Option(help="A folder or a Hugging Face name; the built-in one else.")] = None,
     min_confidence: Annotated[float, typer.Option(help="What is less sure is left out.", min=0.0, max=1.0)] = 0.9,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
+    engine: Engine = EngineName.auto,
+    device: Device = "auto",
+    precision: EnginePrecision = Precision.auto,
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sonant.cli.options import Debug, Device
 from sonant.cli.terminal import DONE, cache_folder, reporting
 
 
@@ -17,9 +18,9 @@ def run(
     model: Annotated[str | None, typer.Option(help="The model to hear them with; as in `sonant transcribe`.")] = None,
     text: Annotated[str | None, typer.Option(help="What is said in them, if you know.")] = None,
     language: Annotated[str | None, typer.Option(help="Of an MMS model: fra, deu, ...")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="For programs: JSON, an object a file.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Say what is installed here, for a bug report; or, with files, what is wrong with them and what to do."""
     with reporting(debug):

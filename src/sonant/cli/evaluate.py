@@ -9,8 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sonant.cli.options import (
+    Beam,
+    Debug,
+    Device,
+    Engine,
+    EngineName,
+    EnginePrecision,
+    Format,
+    Greedy,
+    Hotwords,
+    Language,
+    LanguageModel,
+    Lexicon,
+    Model,
+    Precision,
+    Threads,
+    decoding_options,
+)
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say, say_once
-from sonant.cli.transcribe import EngineName, Format, Precision
 from sonant.errors import OptionError
 from sonant.files import make_folder
 
@@ -19,12 +36,10 @@ if TYPE_CHECKING:
     from sonant.recognizer import Recognizer
     from sonant.train.scores import Evaluation, Normalisation
 
-BUILT_IN = "built-in"
-
 
 def run(
     manifest: Annotated[Path, typer.Argument(help="JSON lines with audio_filepath and text.")],
-    model: Annotated[str, typer.Option(help="A folder or a Hugging Face name.")] = BUILT_IN,
+    model: Model = None,
     against: Annotated[str | None, typer.Option(help="A second model, to be compared with the first.")] = None,
     by: Annotated[list[str] | None, typer.Option(help="A field of the manifest to tell apart by; repeatable.")] = None,
     output: Annotated[
@@ -38,18 +53,26 @@ def run(
     no_digits: Annotated[bool, typer.Option("--no-digits", help="Leave out numbers written in digits.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Compare the texts as they stand.")] = False,
     seed: Annotated[int, typer.Option(help="Of the resampling behind intervals.", min=0)] = 0,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    lm: LanguageModel = None,
+    lexicon: Lexicon = None,
+    hotword: Hotwords = None,
+    beam: Beam = None,
+    greedy: Greedy = False,
+    language: Language = None,
+    engine: Engine = EngineName.auto,
+    device: Device = "auto",
+    precision: EnginePrecision = Precision.auto,
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Transcribe the utterances of a manifest and compare the texts with those that were said.
 
+    Both models are decoded as --lm, --lexicon, --hotword, --beam or --greedy say, or else each as it comes.
     Both sides are compared without letter case and punctuation. With --output an evaluation that was interrupted goes
     on where it stopped. Audio that cannot be heard is named on standard error, and the exit code is 1.
     """
     with reporting(debug):
+        decoding = decoding_options(lm, lexicon, hotword or [], beam, 1, greedy)
         from sonant.data.manifest import read_manifest
         from sonant.recognizer import load
         from sonant.train.evaluate import check_texts
@@ -62,8 +85,8 @@ def run(
         rules = Normalisation("as is" if match_case else "lower", keep, not no_digits, raw)
         evaluations: list[Evaluation] = []
         for source, journal in zip([model] if against is None else [model, against], names, strict=False):
-            source = None if source == BUILT_IN else source
-            asr = load(source, engine=engine, device=device, precision=precision, threads=threads)
+            runner: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
+            asr = load(source, language=language, progress=sys.stderr.isatty(), **runner, **decoding)
             evaluations.append(evaluate_one(asr, utterances, rules, seed, journal))
             del asr  # two large models may not fit side by side
         comparison = compare(*evaluations) if len(evaluations) == 2 else None

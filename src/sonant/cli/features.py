@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sonant.cli.options import Debug, Device, Engine, EngineName, Model, Precision, Threads
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, result_names, say
-from sonant.cli.transcribe import EngineName, Precision
 from sonant.errors import OutputError, SonantError
 
 if TYPE_CHECKING:
@@ -40,17 +40,14 @@ def run(
     ] = False,
     dtype: Annotated[Dtype, typer.Option(help="Numbers of the states.")] = Dtype.float32,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out inputs that DIR has already.")] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(help="A folder, a Hugging Face name or a short one; the built-in model where not given."),
-    ] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
+    model: Model = None,
+    engine: Engine = EngineName.auto,
+    device: Device = "auto",
     precision: Annotated[
         Precision, typer.Option(help="auto takes bf16 where the processor has it, but fp32 for units.")
     ] = Precision.auto,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Write the states of a model's layers, or its speech units, frame by frame (50 a second for most models).
 

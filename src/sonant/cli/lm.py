@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from sonant.cli.options import Format
 from sonant.cli.terminal import ProgressBar, reporting, say
-from sonant.cli.transcribe import Format
 from sonant.cli.tune import tune
 from sonant.errors import DataError, OptionError
 from sonant.files import unpacked

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from sonant.cli.options import Debug
 from sonant.cli.terminal import DONE, ProgressBar, reporting
 from sonant.errors import OptionError
 
@@ -54,7 +55,7 @@ def run(
         ),
     ] = None,
     by: Annotated[Axis, typer.Option(help="Runs: over steps, hours of audio, or minutes of training.")] = Axis.step,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Draw a recording and what a model hears in it, or the curves of trainings, and print the picture's name.
 

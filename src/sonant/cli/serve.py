@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sonant.cli.options import (
+    Debug,
+    Device,
+    Engine,
+    EngineName,
+    EnginePrecision,
+    Hotwords,
+    LanguageModel,
+    Lexicon,
+    Precision,
+    Threads,
+    parse_hotword,
+)
 from sonant.cli.terminal import DONE, reporting, say
-from sonant.cli.transcribe import EngineName, Precision, parse_hotword
 from sonant.errors import MissingExtraError, OptionError
 
 if TYPE_CHECKING:
@@ -46,16 +58,14 @@ def run(
     max_duration: Annotated[float, typer.Option(metavar="HOURS", help="Hours of sound in one file.")] = 4.0,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long one request may take.")] = 3600.0,
     idle_timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long a client may say nothing.")] = 60.0,
-    lm: Annotated[str | None, typer.Option(help="An n-gram language model, as for transcribe.")] = None,
-    lexicon: Annotated[str | None, typer.Option(help="A file of words, as for transcribe.")] = None,
-    hotword: Annotated[
-        list[str] | None, typer.Option(metavar="NAME[=BOOST]", help="A word or phrase to expect; may be repeated.")
-    ] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    lm: LanguageModel = None,
+    lexicon: Lexicon = None,
+    hotword: Hotwords = None,
+    engine: Engine = EngineName.auto,
+    device: Device = "auto",
+    precision: EnginePrecision = Precision.auto,
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Serve a page for the browser and the protocols of OpenAI, Hugging Face, Deepgram and Wyoming.
 

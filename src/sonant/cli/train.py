@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sonant.cli.options import Debug
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, cache_folder, clock, reporting, say
 from sonant.errors import DataError, MissingExtraError
 
@@ -34,7 +35,7 @@ def run(
     set: Annotated[list[str] | None, typer.Option(help="section.name=value; repeatable.")] = None,
     output: Annotated[Path | None, typer.Option(help="The run's folder; runs/RECIPE where not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Try a few steps and say what the run will cost.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Train a model as a recipe says, from nothing or from a pre-trained one.
 

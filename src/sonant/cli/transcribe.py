@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sonant.cli.options import (
+    Beam,
+    Debug,
+    Device,
+    Engine,
+    EngineName,
+    EnginePrecision,
+    Format,
+    Greedy,
+    Hotwords,
+    Language,
+    LanguageModel,
+    Lexicon,
+    Model,
+    Precision,
+    Threads,
+    decoding_options,
+)
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, result_names, say, say_once
 from sonant.errors import OptionError, SonantError
 
 if TYPE_CHECKING:
     from sonant.recognizer import Recognizer
     from sonant.types import Transcript
-
-HOTWORD_BOOST = 8.0
-"""What a hotword adds to a score where no boost is given: much, but not enough for what was never said."""
-
-
-class Format(StrEnum):
-    """What is written."""
-
-    text = "text"
-    json = "json"
-
-
-class Precision(StrEnum):
-    """Arithmetic of the encoder."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class EngineName(StrEnum):
-    """What runs the encoder."""
-
-    auto = "auto"
-    openvino = "openvino"
-    torch = "torch"
 
 
 def list_models(wanted: bool) -> None:
@@ -62,38 +53,27 @@ def list_models(wanted: bool) -> None:
 
 def run(
     files: Annotated[list[str], typer.Argument(help="Audio or video files; - reads standard input.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="A folder, a Hugging Face name or a short one; the built-in model where not given."),
-    ] = None,
+    model: Model = None,
     format: Annotated[Format, typer.Option(help="Text, a line a segment; or JSON, a line a file.")] = Format.text,
     output: Annotated[
         Path | None, typer.Option(help="Folder for one file an input, in place of standard output.")
     ] = None,
-    lm: Annotated[
-        str | None, typer.Option(help="An n-gram language model: sonant's own, ARPA (also packed) or KenLM's.")
-    ] = None,
-    lexicon: Annotated[
-        str | None, typer.Option(help="A file of words, one a line, each perhaps with its spelling in tokens.")
-    ] = None,
-    hotword: Annotated[
-        list[str] | None, typer.Option(metavar="NAME[=BOOST]", help="A word or phrase to expect; may be repeated.")
-    ] = None,
-    beam: Annotated[int | None, typer.Option(help="Hypotheses that a beam search keeps.", min=1)] = None,
+    lm: LanguageModel = None,
+    lexicon: Lexicon = None,
+    hotword: Hotwords = None,
+    beam: Beam = None,
     nbest: Annotated[int, typer.Option(help="Readings of each file, in JSON.", min=1)] = 1,
-    greedy: Annotated[
-        bool, typer.Option("--greedy", help="Leave out the language model that comes with the model.")
-    ] = False,
-    language: Annotated[str | None, typer.Option(help="One of an MMS model's languages, such as fra.")] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
+    greedy: Greedy = False,
+    language: Language = None,
+    engine: Engine = EngineName.auto,
+    device: Device = "auto",
+    precision: EnginePrecision = Precision.auto,
+    threads: Threads = None,
     _listing: Annotated[
         bool,
         typer.Option("--list-models", help="Show the published models and exit.", callback=list_models, is_eager=True),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Transcribe audio or video files of any length and format.
 
@@ -138,29 +118,6 @@ def transcribe_all(asr: Recognizer, files: list[str], targets: dict[str, Path], 
             say(str(error))
             failed += 1
     return failed
-
-
-def decoding_options(
-    lm: str | None, lexicon: str | None, hotwords: list[str], beam: int | None, nbest: int, greedy: bool
-) -> dict[str, Any]:
-    """What `load` is told of decoding; `OptionError` for options that cannot go together."""
-    settings = ({"beam_size": beam} if beam else {}) | ({"nbest": nbest} if nbest > 1 else {})
-    if not greedy:
-        return {"lm": lm, "lexicon": lexicon, "hotwords": dict(map(parse_hotword, hotwords)), "beam": settings}
-    if lm or lexicon or hotwords or settings:
-        raise OptionError("--greedy writes what each frame sounds like, but more was asked for; leave out one of both.")
-    return {"lm": False}
-
-
-def parse_hotword(given: str) -> tuple[str, float]:
-    """A phrase and its boost, from `PHRASE` or `PHRASE=BOOST`."""
-    phrase, equals, boost = given.rpartition("=")
-    if not equals:
-        return given, HOTWORD_BOOST
-    try:
-        return phrase, float(boost)
-    except ValueError:
-        raise OptionError(f"--hotword must be like NAME=8, but {given!r} was given; write a number after =.") from None
 
 
 def transcribe(asr: Recognizer, file: str) -> Transcript:

@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sonant.cli.options import (
+    Debug,
+    Device,
+    Engine,
+    EngineName,
+    EnginePrecision,
+    Format,
+    Language,
+    Lexicon,
+    Model,
+    Precision,
+    Threads,
+)
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say
-from sonant.cli.transcribe import EngineName, Format, Precision
 from sonant.errors import OptionError
 from sonant.files import make_folder
 
@@ -22,16 +34,14 @@ if TYPE_CHECKING:
     from sonant.train.scores import Evaluation, Rate
     from sonant.train.tune import Tuning
 
-BUILT_IN = "built-in"
-
 
 def tune(
     manifest: Annotated[Path, typer.Argument(help="JSON lines with audio_filepath and text, a few hundred of them.")],
-    model: Annotated[str, typer.Option(help="A folder, a Hugging Face name or a short one.")] = BUILT_IN,
+    model: Model = None,
     lm: Annotated[
         str | None, typer.Option(help="An n-gram language model; the one that comes with the model where not given.")
     ] = None,
-    lexicon: Annotated[str | None, typer.Option(help="A file of words, each perhaps with its spelling.")] = None,
+    lexicon: Lexicon = None,
     output: Annotated[
         Path | None, typer.Option(help="A new folder for the model and what is found; its own folder where not given.")
     ] = None,
@@ -40,12 +50,12 @@ def tune(
     closed: Annotated[bool, typer.Option("--closed", help="Hear words of the lexicon alone.")] = False,
     beam: Annotated[int | None, typer.Option(help="Hypotheses to keep; found too where not given.", min=1)] = None,
     format: Annotated[Format, typer.Option(help="A table, or JSON with every trial.")] = Format.text,
-    language: Annotated[str | None, typer.Option(help="One of an MMS model's languages, such as fra.")] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    language: Language = None,
+    engine: Engine = EngineName.auto,
+    device: Device = "auto",
+    precision: EnginePrecision = Precision.auto,
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Find lm_weight, word_bonus, unknown_penalty and the beam that make the fewest errors, and keep them.
 
@@ -53,19 +63,21 @@ def tune(
     Take speech that neither model was trained on. What was heard is kept in the cache: the next search starts at once.
     """
     with reporting(debug):
+        from sonant.checkpoints import BUILT_IN
         from sonant.data.manifest import read_manifest
         from sonant.recognizer import choose_decoder, load
         from sonant.train.evaluate import check_texts
 
         utterances = list(read_manifest(manifest))
         check_texts(utterances)
-        place = None if dry_run else name_place(model, output)
+        place = None if dry_run else name_place(model or BUILT_IN, output)
         heard_by: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
-        source = None if model == BUILT_IN else model
-        asr = load(source, lm=False, language=language, progress=sys.stderr.isatty(), **heard_by)
+        asr = load(model, lm=False, language=language, progress=sys.stderr.isatty(), **heard_by)
         own = asr.checkpoint.decoding() if lm is None else None
         if lm is None and own is None:
-            raise OptionError(f"--lm must name a language model, for {model} comes with none; build one by sonant lm.")
+            raise OptionError(
+                f"--lm must name a language model, for {asr.checkpoint.name} comes with none; build one by sonant lm."
+            )
         decoder: Any = choose_decoder(asr.checkpoint, lm, lexicon, beam={"beam_size": beam} if beam else None)
         found, failed = search(asr, decoder, utterances, trials, closed, beam is None, threads)
         kept = {
