@@ -80,9 +80,7 @@ def test_a_client_that_vanishes_while_it_is_heard_gives_its_place_back(server: S
     wait_for(server, "sonant_streams_open", 0)
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1/stream", "/v1/realtime?intent=transcription", "/v1/listen", "/v1/captions?publish=1"]
-)
+@pytest.mark.parametrize("path", ["stream", "realtime?intent=transcription", "listen", "captions?publish=1"])
 def test_nonsense_is_answered_and_breaks_nothing(server: Server, path: str) -> None:
     chance = random.Random(0)
     uri = f"{server.url.replace('http', 'ws')}/v1/{path}"
@@ -91,11 +89,8 @@ def test_nonsense_is_answered_and_breaks_nothing(server: Server, path: str) -> N
     for _ in range(6):
         with suppress(TimeoutError, ConnectionClosed), websockets.connect(uri) as client:
             for _ in range(6):
-                tree = {
-                    "type": chance.choice(kinds),
-                    "session": chance.choice(values),
-                    "audio": chance.choice(values),
-                }
+                tree = {"type": chance.choice(kinds)}
+                tree |= {"session": chance.choice(values), "audio": chance.choice(values)}
                 message: str | bytes = chance.choice(
                     [json.dumps(tree), chance.randbytes(chance.randrange(40)), "{" * 2000, "\0", json.dumps(values)]
                 )
@@ -108,18 +103,19 @@ def test_nonsense_is_answered_and_breaks_nothing(server: Server, path: str) -> N
 def test_nonsense_over_wyoming_is_answered_and_breaks_nothing(server: Server) -> None:
     assert server.wyoming
     lines = [
-        b"\n", b"{}\n", b"[]\n", b'{"type": 3}\n', b"\xff\xfe\n", b"x" * 200_000, b'{"type":"audio-chunk","data_length":-1}\n',
+        b"\n", b"{}\n", b"[]\n", b'{"type": 3}\n', b"\xff\xfe\n", b"x" * 200_000,
+        b'{"type":"audio-chunk","data_length":-1}\n',
         b'{"type":"audio-chunk","payload_length":99999999999}\n', b'{"type":"audio-start","data":{"rate":"x"}}\n',
         b'{"type":"audio-start","data":{"rate":16000,"width":[],"channels":1}}\n', b'{"type":"audio-stop"}\n',
         b'{"type":"audio-chunk","data":{"rate":16000},"payload_length":3}\nabc', b'{"type":"transcribe","data":[]}\n',
     ]  # fmt: skip
     for line in lines:
-        with socket.create_connection(("127.0.0.1", server.wyoming), timeout=30) as client:
-            with suppress(ConnectionError):  # it need not read on
-                client.sendall(line)
-                client.shutdown(socket.SHUT_WR)
-                while client.recv(65536):
-                    pass
+        place = ("127.0.0.1", server.wyoming)
+        with suppress(OSError), socket.create_connection(place, timeout=30) as client:  # it need not read on
+            client.sendall(line)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65536):
+                pass
     wait_for(server, "sonant_streams_open", 0)
 
 

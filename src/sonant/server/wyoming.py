@@ -156,7 +156,7 @@ class Session:
         if self._live:
             self._live.close()
         rate, width, channels = form.get("rate", 16_000), form.get("width", 2), form.get("channels", 1)
-        if width not in WIDTHS or not isinstance(rate, int) or not isinstance(channels, int):
+        if not all(isinstance(value, int) for value in (rate, width, channels)) or width not in WIDTHS:
             raise OptionError("Samples of 2 or 4 bytes were expected, but others were announced; convert them.")
         self._pcm = PcmReader(WIDTHS[width], channels)
         self._live = Live(self._service, self._model, rate, "wyoming")
