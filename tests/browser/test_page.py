@@ -63,7 +63,8 @@ def page(browser: Any, server: Server) -> Iterator[Any]:
     page.locator("#model option").wait_for(state="attached")
     yield page
     context.close()
-    assert not complaints
+    refused = "Failed to load resource: the server responded with a status of 400"  # which one test brings about
+    assert [complaint for complaint in complaints if not complaint.startswith(refused)] == []
 
 
 def saved(page: Any, form: str) -> str:
@@ -75,7 +76,7 @@ def saved(page: Any, form: str) -> str:
 def test_what_is_said_is_shown_while_it_is_said_copied_and_saved(page: Any) -> None:
     page.keyboard.press("r")
     page.locator("#record[aria-pressed=true]").wait_for()
-    page.locator(".tail", has_text=re.compile("[A-Z]{3}")).wait_for()
+    page.locator("#transcript .tail", has_text=re.compile("[A-Z]{3}")).wait_for()
     page.locator(".word", has_text="SEVEN").wait_for()
     assert "SEVEN" in page.inner_text("#transcript")
     page.locator("#spoken", has_text=SAID).wait_for(state="attached")  # the pause ends the segment
@@ -94,9 +95,9 @@ def test_what_is_said_is_shown_while_it_is_said_copied_and_saved(page: Any) -> N
 
 
 def test_a_file_is_heard_and_pictured_by_keyboard(page: Any) -> None:
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("f")
-    chooser.value.set_files(EXAMPLE)
+    page.on("filechooser", lambda chooser: chooser.set_files(EXAMPLE))
+    page.wait_for_timeout(500)  # until the browser gives choosers to us
+    page.keyboard.press("f")
     page.locator("#state", has_text="Done").wait_for()
     assert page.inner_text("#transcript").strip() == SAID
     page.click("summary")
@@ -124,7 +125,6 @@ def test_a_page_that_is_no_sound_is_refused_in_a_sentence(page: Any, tmp_path: P
     wrong.write_text("no sound")
     page.set_input_files("#file", wrong)
     page.locator("#alert.shown", has_text="not audio or video").wait_for()
-    page.evaluate("console.clear()")
 
 
 def test_every_control_has_a_name_and_can_be_reached(page: Any) -> None:
