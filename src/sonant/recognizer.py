@@ -254,15 +254,17 @@ class Recognizer:
         window: float = StreamSpec.window,
         margin: float = StreamSpec.margin,
         endpoint: float = StreamSpec.endpoint,
+        hold: float = StreamSpec.hold,
         sample_rate: int | None = None,
         decoder: Decoder | None = None,
     ) -> Stream:
         """Live captions: feed it samples as they come, of the model's rate or `sample_rate`, and it gives events.
 
-        The last `window` seconds are heard anew every `step` seconds; letters become final `margin` seconds later, and
-        segments end with pauses of `endpoint` seconds. Raises `OptionError` for times and decoders that cannot be.
+        The last `window` seconds are heard anew every `step` seconds. Words are shown once `hold` seconds follow them,
+        letters are final `margin` seconds later, and segments end with pauses of `endpoint` seconds. Raises
+        `OptionError` for times and decoders that cannot be.
         """
-        spec = StreamSpec(step, window, margin, endpoint)
+        spec = StreamSpec(step, window, margin, endpoint, hold)
         return Stream(self.checkpoint, self.engine.emit, decoder or self.decoder, spec, sample_rate)
 
     def pieces(self, stream: AudioStream, blocks: Iterable[FloatArray] | None = None) -> Iterator[Emissions]:

@@ -53,12 +53,14 @@ class StreamSpec:
     """What must follow a sound for its letters to be final."""
     endpoint: float = 0.8
     """Pause that ends a segment, and makes all words before it final."""
+    hold: float = 0.2
+    """What must follow a word for it to be shown; shorter ones show words before they are spelled to the end."""
 
     def __post_init__(self) -> None:
-        if not (0.02 <= self.step < inf and 0 <= self.margin < inf and 0 < self.endpoint < inf):
+        if not (0.02 <= self.step < inf and 0 < self.endpoint < inf and 0 <= min(self.margin, self.hold) < inf):
             raise OptionError(
-                f"A stream's step must be at least 0.02 s, its margin at least 0 s and its endpoint above 0 s, but "
-                f"they are {self.step}, {self.margin} and {self.endpoint}; leave them out for the defaults."
+                f"A stream's step must be at least 0.02 s, its endpoint above 0 s, margin and hold at least 0 s, but "
+                f"they are {self.step}, {self.endpoint}, {self.margin} and {self.hold}; leave them out."
             )
         if not self.margin + self.step < self.window < inf:
             raise OptionError(
@@ -73,7 +75,7 @@ class StreamEvent:
 
     kind: Literal["partial", "final"]
     """`final`: these words follow those of the finals before, and no event changes them; they take the place of the
-    last partial. `partial`: all that has been heard after the last final, as it seems now; in place of the last one."""
+    last partial. `partial`: what has been heard after the last final, as it seems now, in place of the last partial."""
     words: tuple[Word, ...]
     """Times count from the beginning of the stream. Empty where a tail has vanished, or a segment ends after its words
     were final."""
@@ -274,6 +276,9 @@ class Stream:
         if len(log_probs):
             state.feed(Emissions(log_probs, self.frame_seconds, self.vocabulary, self._settled))
         words = state.finish()[0].words[self._taken :]
+        latest = self._heard * self.frame_seconds - self.spec.hold
+        while words and words[-1].end > latest:
+            words = words[:-1]
         if words != self._tail:
             self._tail = words
             yield self._event("partial", words)

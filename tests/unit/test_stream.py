@@ -49,7 +49,7 @@ def hear(waveforms: Sequence[FloatArray], unsure: int = 0, changes: int = 0) -> 
 
 
 def open_stream(emit=hear, rate: int | None = None, decoder: Decoder | None = None, **times: float) -> Stream:
-    spec = StreamSpec(**{"step": STEP, "window": 2.0, "margin": 0.3, "endpoint": 0.4, **times})
+    spec = StreamSpec(**{"step": STEP, "window": 2.0, "margin": 0.3, "endpoint": 0.4, "hold": 0.0, **times})
     return Stream(MODEL, emit, decoder or GreedyDecoder(), spec, rate)
 
 
@@ -158,6 +158,14 @@ def test_partials_are_what_follows_the_finals() -> None:
             frames = CONFIG.num_frames(min((i + 1) * 1600, len(samples))) // 5 * 5
             [whole] = GreedyDecoder().decode(Emissions(hear([samples])[0][:frames], 0.02, VOCABULARY))
             assert said + tail == [word.text for word in whole.words]
+
+
+def test_the_newest_word_is_held_back_until_it_is_spelled_out() -> None:
+    text = "--ABC" + "-" * 9 + "|" + "-" * 50
+    shown = [e.text for e in run(open_stream(step=0.02, margin=1.5, hold=0.1), [sound(text)]) if e.kind == "partial"]
+    assert shown == ["ABC"]
+    shown = [e.text for e in run(open_stream(step=0.02, margin=1.5), [sound(text)]) if e.kind == "partial"]
+    assert shown == ["A", "AB", "ABC"]
 
 
 def test_a_tail_that_vanishes_is_told() -> None:
