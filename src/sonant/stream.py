@@ -137,6 +137,7 @@ class Stream:
         self._spoke: int | None = None  # the last frame with a letter since the segment's beginning
         self._said = False  # whether the segment has words
         self._tail: tuple[Word, ...] = ()
+        self._until = 0.0
         self._restart()
 
     def feed(self, samples: ArrayLike) -> list[StreamEvent]:
@@ -174,6 +175,11 @@ class Stream:
     def seconds(self) -> float:
         """Sound that has been fed."""
         return self._fed / self.sample_rate
+
+    @property
+    def final_until(self) -> float:
+        """Seconds from the beginning before which no word begins that is yet to become final."""
+        return self.seconds if self._finished else self._until
 
     def _frames(self, seconds: float) -> int:
         return max(round(seconds / self.frame_seconds), 1)
@@ -276,6 +282,8 @@ class Stream:
         if len(log_probs):
             state.feed(Emissions(log_probs, self.frame_seconds, self.vocabulary, self._settled))
         words = state.finish()[0].words[self._taken :]
+        settled = self._settled * self.frame_seconds
+        self._until = min(words[0].start, settled) if words else settled
         latest = self._heard * self.frame_seconds - self.spec.hold
         while words and words[-1].end > latest:
             words = words[:-1]

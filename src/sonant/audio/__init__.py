@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from math import inf
@@ -20,6 +21,7 @@ import numpy as np
 import soxr
 from numpy.typing import ArrayLike
 
+from sonant.audio.live import Broadcast, Microphone
 from sonant.audio.media import Media
 from sonant.audio.samples import (
     HIGHEST_RATE,
@@ -35,18 +37,24 @@ from sonant.audio.samples import (
 from sonant.errors import AudioError, OptionError
 from sonant.types import FloatArray
 
-__all__ = ["AudioStream", "File", "Resampler", "Source", "from_array", "mono_block", "open_audio", "open_media", "read"]
+__all__ = [
+    "AudioStream", "File", "Resampler", "Source", "from_array", "mono_block", "open_audio", "open_live", "open_media",
+    "read",
+]  # fmt: skip
 
 File = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """A path (`-` is standard input), a file's bytes, or a file object open for reading bytes."""
 
+
+LIVE_BLOCK = 0.1
+"""Seconds of a block of live sound."""
 
 Part = tuple[float, float | None] | None
 """Seconds from the beginning and seconds of length; None is all."""
 
 
 class AudioStream:
-    """Mono float32 blocks of about one second each, once, in memory that does not grow with the length.
+    """Mono float32 blocks of about a second each (live a tenth), once, in memory that does not grow with the length.
 
     Iterating raises `AudioError` where the audio turns out to hold nothing, or samples that are no numbers.
     """
@@ -62,6 +70,7 @@ class AudioStream:
         source_rate: int | None = None,
         mixer: Mixer | None = None,
         codec: str | None = None,
+        block_seconds: float = 1.0,
     ) -> None:
         self.name = name
         """What messages call the source: its path as given, or a description."""
@@ -79,7 +88,7 @@ class AudioStream:
         """What was odd, as sentences; complete once the last block is read."""
         self.num_samples = 0
         """Samples given so far."""
-        self._blocks = self._counted(_resampled(checked(seconds(pieces), name), sample_rate))
+        self._blocks = self._counted(_resampled(checked(seconds(pieces, block_seconds), name), sample_rate))
         self._close = close
 
     def __iter__(self) -> Iterator[FloatArray]:
@@ -144,6 +153,26 @@ def open_audio(
     if isinstance(source, str | PathLike | bytes | bytearray | memoryview) or hasattr(source, "read"):
         return _stream(open_media(cast("File", source)), sample_rate, part)
     return _open_array(cast(ArrayLike, source), array_rate, sample_rate, part)
+
+
+def open_live(
+    source: str, sample_rate: int = 16_000, *, patience: float = 60.0, notice: Callable[[str], None] = lambda _: None
+) -> AudioStream:
+    """A stream of what comes from a microphone (`mic`, `mic:NAME`), an address (`https://...`) or a file.
+
+    An address is connected to anew where it is lost, `notice` told of it, until `patience` seconds brought nothing;
+    what was missed is silence. Raises `AudioError` as `open_audio`, and `MissingExtraError` without what microphones
+    need.
+    """
+    if source.partition(":")[0] == "mic" and not Path(source).exists():
+        microphone = Microphone(source.partition(":")[2] or None, notice)
+        pieces, close = microphone.pieces(), microphone.close
+    elif re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
+        broadcast = Broadcast(source, patience, notice)
+        pieces, close = broadcast.pieces(), broadcast.close
+    else:
+        return _stream(open_media(source), sample_rate, None, LIVE_BLOCK)
+    return AudioStream(source, pieces, sample_rate, None, [], close, block_seconds=LIVE_BLOCK)
 
 
 def read(
@@ -213,13 +242,22 @@ def _opened(path: str) -> tuple[str, BinaryIO, bool]:
         raise AudioError(f"{path} cannot be opened ({reason(error)}); check the path.") from error
 
 
-def _stream(media: Media, sample_rate: int, part: Part) -> AudioStream:
+def _stream(media: Media, sample_rate: int, part: Part, block: float = 1.0) -> AudioStream:
     pieces = media.part(*part) if part else media.pieces()
     duration = media.duration
     if part and duration is not None:
         duration = max(0.0, min(duration - part[0], part[1] or inf))
     return AudioStream(
-        media.name, pieces, sample_rate, duration, media.warnings, media.close, media.rate, media.mixer, media.codec
+        media.name,
+        pieces,
+        sample_rate,
+        duration,
+        media.warnings,
+        media.close,
+        media.rate,
+        media.mixer,
+        media.codec,
+        block,
     )
 
 
@@ -282,7 +320,8 @@ def _resampled(pieces: Pieces, sample_rate: int) -> Generator[FloatArray]:
     last_rate = sample_rate
     for rate, piece in pieces:
         if rate != last_rate:
-            yield resampler.finish()
+            if len(block := resampler.finish()):
+                yield block
             resampler, last_rate = Resampler(rate, sample_rate), rate
         if len(block := resampler.feed(piece)):
             yield block

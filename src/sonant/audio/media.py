@@ -1,4 +1,4 @@
-"""The sound of one media file, decoded by FFmpeg through PyAV: the only user of `av`.
+"""The sound of one media file, decoded by FFmpeg through PyAV: with `live` the only user of `av`.
 
 FFmpeg only ever sees a file object of ours, and every door it has to other files and to the network is shut, so that
 a playlist or a session description cannot make it open what it names.
@@ -184,12 +184,12 @@ class Media:
                     origin = frame.time if origin is None else origin
                     gap = frame.time - origin - clock
                     if SHORTEST_GAP < gap <= min(LONGEST_GAP, end - clock):
-                        yield from _silence(round(gap * rate), rate)
+                        yield from silence(round(gap * rate), rate)
                         clock += gap
                         silent += gap if heard else 0.0
                     elif abs(gap) > SHORTEST_GAP:  # another stream was chained on, or the clock jumped
                         origin = frame.time - clock
-                samples = self.mixer.mix(_channels(frame))
+                samples = self.mixer.mix(channels_of(frame))
                 clock += len(samples) / rate
                 heard += len(samples) / rate
                 yield rate, samples
@@ -204,7 +204,7 @@ class Media:
             for frame in self._frames():
                 check_form(self.name, frame.sample_rate, frame.layout.nb_channels)
                 heard += frame.samples / frame.sample_rate
-                yield frame.sample_rate, _channels(frame)
+                yield frame.sample_rate, channels_of(frame)
             self._conclude(heard, heard, 0.0)
         finally:
             self.close()
@@ -291,7 +291,7 @@ def _refuse(url: str, *_: object) -> Any:
     raise PermissionError(url)
 
 
-def _channels(frame: AudioFrame) -> list[NDArray[Any]]:
+def channels_of(frame: AudioFrame) -> list[NDArray[Any]]:
     """Each channel (N,) as the codec gives it, a view of the frame."""
     from av.audio.plane import AudioPlane
 
@@ -304,6 +304,7 @@ def _channels(frame: AudioFrame) -> list[NDArray[Any]]:
     return list(np.frombuffer(planes[0], dtype, frame.samples * count).reshape(-1, count).T)
 
 
-def _silence(num_samples: int, rate: int) -> Pieces:
+def silence(num_samples: int, rate: int) -> Pieces:
+    """So many zeros, a second at a time."""
     for start in range(0, num_samples, rate):
         yield rate, np.zeros(min(rate, num_samples - start), np.float32)

@@ -118,21 +118,22 @@ def _signed(channel: NDArray[Any]) -> NDArray[Any]:
     return (native ^ half).view(f"i{native.itemsize}")
 
 
-def seconds(pieces: Pieces) -> Pieces:
-    """The same samples, a second at a time; a shorter piece where the rate changes, and at the end."""
+def seconds(pieces: Pieces, length: float = 1.0) -> Pieces:
+    """The same samples, `length` seconds at a time; a shorter piece where the rate changes, and at the end."""
     held: list[FloatArray] = []
-    count = rate = 0
+    count = rate = size = 0
     for piece_rate, piece in pieces:
         if count and piece_rate != rate:
             yield rate, np.concatenate(held)
             held, count = [], 0
         rate = piece_rate
+        size = max(round(rate * length), 1)
         held.append(piece)
         count += len(piece)
-        if count >= rate:
+        if count >= size:
             joined = np.concatenate(held)
-            whole = count - count % rate
-            yield from ((rate, joined[start : start + rate]) for start in range(0, whole, rate))
+            whole = count - count % size
+            yield from ((rate, joined[start : start + size]) for start in range(0, whole, size))
             held, count = [joined[whole:]], count - whole
     if count:
         yield rate, np.concatenate(held)

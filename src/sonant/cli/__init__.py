@@ -14,6 +14,7 @@ from sonant import __version__
 VERBS = {
     "transcribe": "Audio or video files to text.",
     "align": "Where in a recording the words of its text are said.",
+    "live": "A microphone, a stream or a file to captions, while it plays.",
     "serve": "A page for the browser, and the protocols of many clients.",
     "features": "States of a model's layers, or speech units, to files.",
     "plot": "A recording as a model hears it, or the curves of trainings, as a picture.",
