@@ -22,7 +22,7 @@ from sonant.server.batcher import Batcher
 from sonant.server.models import Models, ServedModel
 from sonant.server.settings import ServerSettings, is_loopback
 
-TOKEN = "a secret, with ünicode"
+TOKEN = "a+secret/of,signs="
 
 
 @contextmanager
@@ -178,7 +178,15 @@ def test_a_stream_that_says_nothing_is_ended(asr: sonant.Recognizer) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"token": " "}, {"max_streams": 0}, {"max_duration": 0}, {"origins": ("friend.example",)}]
+    "wrong",
+    [
+        {"token": " "},
+        {"token": "clé"},
+        {"token": "two words"},
+        {"max_streams": 0},
+        {"max_duration": 0},
+        {"origins": ("friend.example",)},
+    ],
 )
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -99,7 +100,7 @@ async def share(request: Request) -> dict[str, Any]:
     if not urls:
         return {"urls": [], "qr": None}
     token = service_of(request).settings.token
-    best = urls[0] + (f"/#token={token}" if token else "/")
+    best = urls[0] + (f"/#token={quote(token, safe='')}" if token else "/")
     drawing = io.BytesIO()
     segno.make(best, error="m").save(
         drawing, kind="svg", border=3, dark="#000", light="#fff", xmldecl=False, omitsize=True

@@ -44,8 +44,12 @@ class ServerSettings:
     """How long what runs may take to finish when the server is stopped."""
 
     def __post_init__(self) -> None:
-        if self.token is not None and not self.token.strip():
-            raise OptionError("A token must have letters, but an empty one came; leave it out to let everybody in.")
+        if self.token is not None and not (
+            self.token.isascii() and self.token.isprintable() and len(self.token.split()) == 1
+        ):
+            raise OptionError(
+                "A token must be of ASCII letters, digits and signs, as headers carry it; choose another."
+            )
         counts = ("max_requests", "max_streams", "max_connections", "max_upload", "decode_seconds", "decode_memory")
         for name in (*counts, "max_duration", "idle_seconds", "request_seconds"):
             if not getattr(self, name) > 0:
