@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,19 @@ def test_many_idle_connections_are_refused_politely_and_the_others_are_served(ex
         finally:
             for connection in idle:
                 connection.close()
+
+
+@pytest.mark.slow
+def test_two_hundred_clients_at_once_are_all_answered(example: Path) -> None:
+    with serving("--max-requests", "32") as server, ThreadPoolExecutor(200) as clients:
+        body = example.read_bytes()
+        answers = list(clients.map(lambda _: post(server, body), range(200)))
+        assert {status for status, _ in answers} <= {200, 503}
+        assert sum(status == 200 for status, _ in answers) >= 32
+        assert all(answer == {"text": SAID} for status, answer in answers if status == 200)
+        assert all("at most 32 files" in answer["error"]["message"] for status, answer in answers if status == 503)
+        wait_for(server, "sonant_requests_running", 0)
+        assert post(server, body) == (200, {"text": SAID})
 
 
 @pytest.mark.slow
