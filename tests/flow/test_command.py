@@ -75,6 +75,32 @@ def test_json_is_a_line_a_file_and_reads_back(
     assert talk.settings["precision"] == "fp32"
 
 
+def test_subtitles_are_printed_in_the_form_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path
+) -> None:
+    words = ["--width", "20", "--lines", 1, "--max-duration", 3, "--reading-speed", 15, "--gap", 0.1]
+    assert run(monkeypatch, "transcribe", example, "--format", "srt", *words, "--precision", "fp32") == 0
+    talk = subtitles.from_srt(capsys.readouterr().out)
+    assert talk.text.lower() == SAID.lower()
+    assert talk.text[0] == "S"
+    assert all(len(part.text) <= 20 and part.end - part.start <= 3 for part in talk.segments)
+    assert run(monkeypatch, "transcribe", example, "--format", "vtt", "--karaoke", "--case", "lower") == 0
+    talk = subtitles.from_vtt(capsys.readouterr().out)
+    assert (talk.text, len({word.start for word in talk.words})) == (SAID.lower(), 6)
+
+
+def test_a_video_is_copied_with_subtitles(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path, tmp_path: Path
+) -> None:
+    video = tmp_path / "subtitled.mkv"
+    assert run(monkeypatch, "transcribe", example, "--mux", video, "--output", tmp_path, "--format", "srt") == 0
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "digits.srt").exists()
+    assert video.stat().st_size > example.stat().st_size
+    assert run(monkeypatch, "transcribe", video) == 0
+    assert capsys.readouterr().out == SAID + "\n"
+
+
 def test_outputs_go_to_a_folder_each_under_its_own_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +143,11 @@ def test_two_inputs_of_one_name_are_refused_before_any_work(
         (["--device", "cuda:99"], "cuda:99"),
         (["--threads", "0"], "--threads"),
         (["--format", "docx"], "docx"),
+        (["--format", "srt", "--gap", "-1"], "gap"),
+        (["--format", "srt", "--min-duration", "9"], "shortest"),
+        (["--format", "srt", "another.wav"], "--output FOLDER"),
+        (["--mux", "talk.avi"], "talk.avi"),
+        (["--mux", "talk.mp4", "another.wav"], "--mux"),
         (["--no-such-option"], "--no-such-option"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The sound of one media file, decoded by FFmpeg through PyAV: with `live` the only user of `av`.
+"""The sound of one media file, decoded by FFmpeg through PyAV: with `live` and `sonant.mux` the only user of `av`.
 
 FFmpeg only ever sees a file object of ours, and every door it has to other files and to the network is shut, so that
 a playlist or a session description cannot make it open what it names.
@@ -59,7 +59,7 @@ class Media:
         self._reader = Reader(name, file)
         self._damaged = 0
         self._broken = False
-        self._container = self._opened()
+        self._container = open_container(name, self._reader)
         try:
             self._track = self._chosen()
             self.duration, self._promised = self._lengths()
@@ -70,26 +70,6 @@ class Media:
         except BaseException:
             self._container.close()
             raise
-
-    def _opened(self) -> InputContainer:
-        import av  # takes 90 ms: not for those who pass arrays
-        from av.error import FFmpegError
-
-        formats = ",".join(sorted(av.formats_available - _REDIRECTORS))
-        tags: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-        try:
-            container = av.open(
-                self._reader,
-                "r",
-                container_options={"format_whitelist": formats, "protocol_whitelist": "none"},
-                io_open=_refuse,
-                **tags,  # PyAV 19 has no such argument, and takes any bytes
-            )
-        except (FFmpegError, OSError, ValueError, RuntimeError, MemoryError) as error:
-            self._reader.check()
-            raise AudioError(f"{self.name} {unreadable(self._reader)}.") from error
-        self._reader.check()
-        return container
 
     def _chosen(self) -> Track:
         from av.stream import Discard, Disposition
@@ -285,6 +265,28 @@ class Media:
     def close(self) -> None:
         self._container.close()
         self._close_file()
+
+
+def open_container(name: str, reader: Reader) -> InputContainer:
+    """What a reader reads, taken apart; raises `AudioError` for what is no media."""
+    import av  # takes 90 ms: not for those who pass arrays
+    from av.error import FFmpegError
+
+    formats = ",".join(sorted(av.formats_available - _REDIRECTORS))
+    tags: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    try:
+        container = av.open(
+            reader,
+            "r",
+            container_options={"format_whitelist": formats, "protocol_whitelist": "none"},
+            io_open=_refuse,
+            **tags,  # PyAV 19 has no such argument, and takes any bytes
+        )
+    except (FFmpegError, OSError, ValueError, RuntimeError, MemoryError) as error:
+        reader.check()
+        raise AudioError(f"{name} {unreadable(reader)}.") from error
+    reader.check()
+    return container
 
 
 def _refuse(url: str, *_: object) -> Any:

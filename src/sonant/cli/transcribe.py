@@ -15,7 +15,6 @@ from sonant.cli.options import (
     Engine,
     EngineName,
     EnginePrecision,
-    Format,
     Greedy,
     Hotwords,
     Language,
@@ -27,6 +26,20 @@ from sonant.cli.options import (
     decoding_options,
 )
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, result_names, say, say_once
+from sonant.cli.writing import (
+    SUFFIXES,
+    CaseOption,
+    FormatOption,
+    GapOption,
+    KaraokeOption,
+    LinesOption,
+    MaxDurationOption,
+    MinDurationOption,
+    ReadingSpeedOption,
+    TranscriptFormat,
+    WidthOption,
+    Writer,
+)
 from sonant.errors import OptionError, SonantError
 
 if TYPE_CHECKING:
@@ -51,13 +64,31 @@ def list_models(wanted: bool) -> None:
     raise typer.Exit
 
 
+Output = Annotated[Path | None, typer.Option(help="Folder for one file an input, in place of standard output.")]
+Video = Annotated[
+    Path | None,
+    typer.Option(metavar="VIDEO", help="Copy the input to this .mp4, .mov, .mkv or .webm, with subtitles."),
+]
+Listing = Annotated[
+    bool,
+    typer.Option("--list-models", help="Show the published models and exit.", callback=list_models, is_eager=True),
+]
+
+
 def run(
     files: Annotated[list[str], typer.Argument(help="Audio or video files; - reads standard input.")],
     model: Model = None,
-    format: Annotated[Format, typer.Option(help="Text, a line a segment; or JSON, a line a file.")] = Format.text,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for one file an input, in place of standard output.")
-    ] = None,
+    format: FormatOption = TranscriptFormat.text,
+    output: Output = None,
+    case: CaseOption = None,
+    karaoke: KaraokeOption = False,
+    width: WidthOption = None,
+    lines: LinesOption = None,
+    reading_speed: ReadingSpeedOption = None,
+    min_duration: MinDurationOption = None,
+    max_duration: MaxDurationOption = None,
+    gap: GapOption = None,
+    mux: Video = None,
     lm: LanguageModel = None,
     lexicon: Lexicon = None,
     hotword: Hotwords = None,
@@ -69,10 +100,7 @@ def run(
     device: Device = "auto",
     precision: EnginePrecision = Precision.auto,
     threads: Threads = None,
-    _listing: Annotated[
-        bool,
-        typer.Option("--list-models", help="Show the published models and exit.", callback=list_models, is_eager=True),
-    ] = False,
+    _listing: Listing = False,
     debug: Debug = False,
 ) -> None:
     """Transcribe audio or video files of any length and format.
@@ -82,6 +110,10 @@ def run(
     """
     with reporting(debug):
         decoding = decoding_options(lm, lexicon, hotword or [], beam, nbest, greedy)
+        cues = {"width": width, "lines": lines, "reading_speed": reading_speed, "gap": gap}
+        cues |= {"min_duration": min_duration, "max_duration": max_duration}
+        writer = Writer(format, case, karaoke, cues, mux)
+        writer.check(files, output)
         targets = name_outputs(files, output, format) if output else {}
         from sonant.recognizer import load
 
@@ -97,20 +129,22 @@ def run(
         )
         if asr.checkpoint.note:
             say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
-        failed = transcribe_all(asr, files, targets, format, debug)
+        failed = transcribe_all(asr, files, targets, writer, debug)
     raise SystemExit(FAILED if failed else DONE)
 
 
-def transcribe_all(asr: Recognizer, files: list[str], targets: dict[str, Path], format: Format, debug: bool) -> int:
+def transcribe_all(asr: Recognizer, files: list[str], targets: dict[str, Path], writer: Writer, debug: bool) -> int:
     """Each file in turn, printed or saved; how many failed."""
     failed = printed = 0
     for file in targets or files:
         try:
             transcript = transcribe(asr, file)
+            if writer.mux:
+                writer.write_video(transcript, file)
             if file in targets:
-                transcript.save(targets[file])
-            else:
-                print_transcript(transcript, format, file if len(files) > 1 else None, gap=printed > 0)
+                writer.save(transcript, targets[file])
+            elif not writer.mux:
+                writer.print(transcript, file if len(files) > 1 else None, gap=printed > 0)
                 printed += 1
         except SonantError as error:
             if debug:
@@ -132,24 +166,11 @@ def transcribe(asr: Recognizer, file: str) -> Transcript:
     return transcript
 
 
-def print_transcript(transcript: Transcript, format: Format, title: str | None, gap: bool) -> None:
-    """To standard output; several texts each under its file's name."""
-    from sonant.subtitles import to_json, to_text  # brings NumPy, which help does without
-
-    if format is Format.json:
-        text = to_json(transcript, indent=None)
-    else:
-        heading = f"==> {title} <==\n" if title else ""
-        text = ("\n" if gap and title else "") + heading + to_text(transcript)
-    print(text if text.endswith("\n") else text + "\n", end="", flush=True)
-
-
-def name_outputs(files: list[str], folder: Path, format: Format) -> dict[str, Path]:
+def name_outputs(files: list[str], folder: Path, format: TranscriptFormat) -> dict[str, Path]:
     """Where each file's result goes: `talk.txt`, or `talk.mp3.txt` beside a `talk.wav`."""
     from tempfile import TemporaryFile
 
-    suffix = {Format.text: ".txt", Format.json: ".json"}[format]
-    targets = {file: folder / (name + suffix) for file, name in result_names(files).items()}
+    targets = {file: folder / (name + SUFFIXES[format]) for file, name in result_names(files).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):  # known now, not after hours of audio

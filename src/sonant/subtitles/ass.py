@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from sonant.subtitles.cues import Cue, CueSpec, cues_of
 from sonant.subtitles.spread import Run, segments_of_cues, timed_segments
-from sonant.subtitles.tidy import JOINER, RIGHT_TO_LEFT_MARK, clock, lines_of, parse_clock, refuse, transcript_of
+from sonant.subtitles.tidy import JOINER, RIGHT_TO_LEFT_MARK, WIDE, clock, lines_of, parse_clock, refuse, transcript_of
 from sonant.subtitles.widths import direction_marks
 from sonant.types import Transcript
 
@@ -31,8 +31,7 @@ Style: Default,Arial,64,&H00FFFFFF,&H009A9A9A,&H00000000,&H80000000,0,0,0,0,100,
 [Events]
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
-_WIDE = {"{": f"｛{JOINER}", "}": f"｝{JOINER}", "\\": f"\\{JOINER}"}
-_ESCAPES = str.maketrans(_WIDE)
+_ESCAPES = str.maketrans({**WIDE, "\\": f"\\{JOINER}"})
 _ESCAPED = re.compile(f"([｛｝\\\\]){JOINER}")
 _NARROW = {"｛": "{", "｝": "}", "\\": "\\"}
 _TAGS = re.compile(r"\{([^{}]*)\}")

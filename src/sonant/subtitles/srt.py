@@ -1,5 +1,7 @@
-r"""SubRip, `.srt`: cues as text. Other programs read `<b>` and `{\an8}` as marks, so a joiner parts such words.
+r"""SubRip, `.srt`: cues as text.
 
+Players read `<b>` and `{\an8}` as marks: a joiner parts the one, wide braces are written for the other, and both are
+known by it when they are read.
 It carries the text and the times of cues: not those of words within them, nor confidences, letters or the language.
 """
 
@@ -10,12 +12,13 @@ from collections.abc import Iterable, Iterator
 
 from sonant.subtitles.cues import Cue, CueSpec, cues_of
 from sonant.subtitles.spread import segments_of_cues
-from sonant.subtitles.tidy import JOINER, clock, lines_of, parse_clock, refuse, transcript_of
+from sonant.subtitles.tidy import JOINER, WIDE, clock, lines_of, parse_clock, refuse, transcript_of
 from sonant.subtitles.widths import direction_marks
 from sonant.types import Transcript
 
-_MARKUP = re.compile(r"[<{](?=[\w/\\!])|--(?=>)")
-_JOINED = re.compile(f"([<{{]|--){JOINER}")
+_MARKUP = re.compile(r"<(?=[\w/!])|--(?=>)|[{}]")
+_JOINED = re.compile(f"(<|--|[｛｝]){JOINER}")
+_NARROW = {"｛": "{", "｝": "}"}
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>|\{\\[^{}]{0,200}\}")
 _TIMES = re.compile(r"\s*(\S+)\s*-->\s*(\S+)(\s.*)?")
 
@@ -35,7 +38,11 @@ def plain_text(cue: Cue) -> str:
     """The lines of a cue where nothing in them is a mark."""
     lines = cue.texts
     marks = direction_marks(lines)
-    return "\n".join(mark + _MARKUP.sub(rf"\g<0>{JOINER}", line) for mark, line in zip(marks, lines, strict=True))
+    return "\n".join(mark + _MARKUP.sub(_parted, line) for mark, line in zip(marks, lines, strict=True))
+
+
+def _parted(match: re.Match[str]) -> str:
+    return WIDE.get(match[0], match[0] + JOINER)
 
 
 def from_srt(text: str) -> Transcript:
@@ -55,7 +62,7 @@ def from_srt(text: str) -> Transcript:
         elif _is_number(lines, number):
             expected = True
         elif cues:  # an empty line within a cue is no end of it
-            cues[-1][2].append(_JOINED.sub(r"\1", _TAG.sub("", line)))
+            cues[-1][2].append(_JOINED.sub(lambda match: _NARROW.get(match[1], match[1]), _TAG.sub("", line)))
         else:
             refuse(number, "the number or the times of a cue", line)
     return transcript_of(segments_of_cues(cues))

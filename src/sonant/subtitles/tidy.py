@@ -15,6 +15,8 @@ SHOWN = 60
 JOINER = "\u2060"
 """Seen by nobody (WORD JOINER): put where a word would be read as a mark of a format, and taken out again."""
 RIGHT_TO_LEFT_MARK = "\u200f"
+WIDE = {"{": f"｛{JOINER}", "}": f"｝{JOINER}"}
+"""Braces as they are written where players take what stands between them for marks, and hide it."""
 
 _BREAKS = re.compile("[\0-\x20\x7f-\x9f\u2028\u2029]+")
 _NEWLINE = re.compile(r"\r\n|\r|\n")

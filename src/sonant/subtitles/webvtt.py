@@ -37,13 +37,17 @@ def vtt_head(karaoke: bool = False) -> str:
 def vtt_blocks(cues: Iterable[Cue], *, karaoke: bool = False) -> Iterator[str]:
     """Each cue as it stands in the file."""
     for cue in cues:
-        text = _timed_text(cue) if karaoke else "\n".join(_escaped(cue))
-        yield f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{text}\n\n"
+        yield f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{vtt_text(cue, karaoke=karaoke)}\n\n"
 
 
-def _escaped(cue: Cue) -> list[str]:
+def vtt_text(cue: Cue, *, karaoke: bool = False) -> str:
+    """The lines of a cue, with the times of words for `karaoke`."""
+    if karaoke:
+        return _timed_text(cue)
     lines = cue.texts
-    return [(mark + line).translate(_ESCAPES) for mark, line in zip(direction_marks(lines), lines, strict=True)]
+    return "\n".join(
+        (mark + line).translate(_ESCAPES) for mark, line in zip(direction_marks(lines), lines, strict=True)
+    )
 
 
 def _timed_text(cue: Cue) -> str:

@@ -1,0 +1,136 @@
+"""Subtitles into videos: what was there is copied byte for byte, the track reads back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from sonant import AudioError, OptionError, OutputError, Transcript, subtitles
+from sonant.mux import language_code, mux
+from unit.media import tone, write_media
+from unit.talks import SPEECH, talk
+
+TALK = talk(SPEECH, "<b> {x} & I", language="en", pace=0.02)
+
+
+def video(path: Path, **more: object) -> Path:
+    codec = {".webm": "libopus", ".mkv": "flac"}.get(path.suffix, "aac")
+    if path.suffix == ".webm":
+        return write_media(path, tone(4, 48_000), 48_000, codec=codec)
+    return write_media(path, tone(4), codec=codec, video=4.0, **more)  # pyright: ignore[reportArgumentType]
+
+
+def packets(path: Path, kind: str) -> list[bytes]:
+    with av.open(str(path)) as container:
+        streams = [stream for stream in container.streams if stream.type == kind]
+        return [bytes(packet) for packet in container.demux(streams) if streams and packet.size]
+
+
+def shown(path: Path) -> list[tuple[float, float, str]]:
+    """The cues of the last subtitle track, by FFmpeg's own decoder."""
+    found: list[tuple[float, float, str]] = []
+    with av.open(str(path)) as container:
+        for packet in container.demux(container.streams.subtitles[-1]):
+            start = float((packet.pts or 0) * packet.time_base - (container.start_time or 0) / av.time_base)
+            for rect in packet.decode() if packet.size else []:
+                text = (
+                    rect.ass.decode().split(",", 8)[8].replace("\\{{}", "{").replace("\u2060", "").replace("\\N", "\n")
+                )
+                text = text.replace("｛", "{").replace("｝", "}")
+                found.append((start, start + float(packet.duration * packet.time_base), text))
+    return found
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
+def test_streams_are_copied_and_cues_read_back(name: str, tmp_path: Path) -> None:
+    source = video(tmp_path / f"source{Path(name).suffix}")
+    before = source.read_bytes()
+    target = tmp_path / name
+    assert mux(source, target, TALK) == []
+    assert source.read_bytes() == before
+    for kind in ("video", "audio"):
+        assert packets(target, kind) == packets(source, kind)
+    with av.open(str(target)) as container:
+        [track] = container.streams.subtitles
+        assert track.metadata["language"] == "eng"
+        assert (
+            track.codec_context.name == {"mp4": "mov_text", "mov": "mov_text", "mkv": "srt", "webm": "webvtt"}[name[2:]]
+        )
+    cues = list(subtitles.cues_of(subtitles.in_case(TALK, "sentence").segments, None, "en"))
+    assert len(cues) > 2
+    for (start, end, text), cue in zip(shown(target), cues, strict=True):
+        assert (start, end) == pytest.approx((cue.start, cue.end), abs=0.08)  # an encoder's first samples come before 0
+        assert text == "\n".join(cue.texts)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({source.name, name})
+
+
+def test_the_times_are_those_of_the_sound_where_a_file_begins_late(tmp_path: Path) -> None:
+    source = write_media(
+        tmp_path / "late.ts", tone(4), codec="mp2", format="mpegts", video=4.0, options={"output_ts_offset": "2"}
+    )
+    with av.open(str(source)) as container:
+        assert container.start_time > av.time_base
+    assert mux(source, tmp_path / "late.mkv", TALK) == []
+    [first, *_] = shown(tmp_path / "late.mkv")
+    assert first[0] == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_second_track_stands_beside_the_first(tmp_path: Path) -> None:
+    source = video(tmp_path / "a.mkv")
+    mux(source, tmp_path / "b.mkv", TALK)
+    mux(tmp_path / "b.mkv", tmp_path / "c.mkv", talk("SEVEN", language="tlh"))
+    with av.open(str(tmp_path / "c.mkv")) as container:
+        assert [track.metadata["language"] for track in container.streams.subtitles] == ["eng", "tlh"]
+    assert [text for _, _, text in shown(tmp_path / "c.mkv")] == ["Seven"]
+    left = mux(tmp_path / "b.mkv", tmp_path / "c.mp4", TALK)
+    assert [str(tmp_path / "b.mkv") in line and "(subtitle)" in line for line in left] in ([], [True])
+
+
+def test_no_words_give_an_empty_track(tmp_path: Path) -> None:
+    source = video(tmp_path / "a.mp4")
+    mux(source, tmp_path / "b.mp4", Transcript((), 4.0))
+    assert shown(tmp_path / "b.mp4") == []
+    assert packets(tmp_path / "b.mp4", "video") == packets(source, "video")
+
+
+def test_what_cannot_be_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    source = video(tmp_path / "a.mp4")
+    (tmp_path / "text.mp4").write_text("not a video")
+    cases: list[tuple[type[Exception], Path, Path, str]] = [
+        (OptionError, source, tmp_path / "b.avi", "ends in .mp4"),
+        (OptionError, source, tmp_path / "a.mp4", "must not replace its source"),
+        (OptionError, source, tmp_path / ".." / tmp_path.name / "a.mp4", "must not replace its source"),
+        (AudioError, tmp_path / "none.mp4", tmp_path / "b.mp4", "does not exist"),
+        (AudioError, tmp_path, tmp_path / "b.mp4", "is a folder"),
+        (AudioError, tmp_path / "text.mp4", tmp_path / "b.mp4", "is not audio or video"),
+        (AudioError, source, tmp_path / "b.webm", "cannot be copied into webm .*aac"),
+        (OutputError, source, tmp_path / "none" / "b.mp4", "folder does not exist"),
+    ]
+    for error, given, target, said in cases:
+        with pytest.raises(error, match=said):
+            mux(given, target, TALK)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "text.mp4"]
+
+
+def test_a_damaged_source_leaves_no_half_written_target(tmp_path: Path) -> None:
+    source = video(tmp_path / "a.mkv")
+    data = bytearray(source.read_bytes())
+    data[len(data) // 2 :] = np.random.default_rng(0).bytes(len(data) - len(data) // 2)
+    source.write_bytes(data)
+    target = tmp_path / "b.mkv"
+    target.write_text("old")
+    try:
+        mux(source, target, TALK)
+    except AudioError:
+        assert target.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mkv", "b.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("language", "code"), [("en", "eng"), ("de-AT", "deu"), ("azj-script_latin", "azj"), ("fra", "fra")]
+)
+def test_languages_have_three_letters(language: str, code: str) -> None:
+    assert language_code(language) == code
