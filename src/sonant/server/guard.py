@@ -41,7 +41,7 @@ HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
-    (b"permissions-policy", b"microphone=(self), display-capture=(self), camera=(), geolocation=()"),
+    (b"permissions-policy", b"geolocation=(), payment=(), usb=()"),
 ]
 
 
