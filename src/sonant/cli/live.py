@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from sonant.cli.options import EngineName, Precision, parse_hotword
 from sonant.cli.terminal import DONE, FAILED, reporting, say, say_once
-from sonant.cli.transcribe import EngineName, Precision, parse_hotword
 from sonant.errors import SonantError
 
 if TYPE_CHECKING:

@@ -150,8 +150,12 @@ def _protocol(most: int) -> type[H11Protocol]:
             self.silence.cancel()
             super().connection_lost(exc)
 
+        def handle_websocket_upgrade(self, event: Any) -> None:
+            self.silence.cancel()
+            super().handle_websocket_upgrade(event)
+
         def _end_silence(self) -> None:
-            if not self.asked and self.transport.get_protocol() is self:  # it may have become a websocket
+            if not self.asked:
                 self.transport.close()
 
     return Protocol
