@@ -1,13 +1,16 @@
 """How well and how fast do CTC decoders read? sonant's beam beside flashlight-text, pyctcdecode and fast-ctc-decode.
 
     python benchmarks/decoding.py TEXT ARPA [--count 200] [--tuning 40] [--rounds 3] [--peers-python PATH]
+    python benchmarks/decoding.py DEV.jsonl ARPA --model MODEL [...]
 
 All hear the same seeded emissions of sentences from TEXT (`emissions.py`), which ARPA must not have seen, and use the
 words of ARPA as lexicon. Weights are chosen on the first `--tuning` sentences, word error rates are of the others. One
 thread; the options take turns, round after round, and speed is audio seconds a second of processor time, the median
 round. The peers have an environment of their own (Python 3.11: `pip install numpy flashlight-text==0.0.7 kenlm pygtrie
 hypothesis fast-ctc-decode && pip install --no-deps pyctcdecode==0.5.0`); without --peers-python sonant runs alone.
-Written to results/decoding.json, with the speed relative to each of flashlight's points at no higher error rate.
+With --model they hear what that model makes of the recordings of a manifest instead.
+Written to results/decoding.json (of recordings: decoding-speech.json), with the speed relative to each of flashlight's
+points at no higher error rate.
 """
 
 from __future__ import annotations
@@ -25,54 +28,59 @@ from typing import Any
 
 import numpy as np
 
-BLANK, SEPARATOR = 0, 4
 WEIGHTS = [(0.5, 1.0), (0.7, 1.0), (0.7, 2.0), (0.9, 2.0)]
 """Of the model (natural logarithm) and for each word."""
 Decode = Callable[[np.ndarray], str]
 
 
 def sonant_options(folder: Path) -> Iterator[tuple[str, Decode]]:
-    from emissions import FRAME_SECONDS, VOCABULARY
     from sonant.decode.beam import BeamDecoder
     from sonant.decode.greedy import GreedyDecoder
     from sonant.decode.lm import open_lm
-    from sonant.types import Emissions
+    from sonant.types import Emissions, Vocabulary
 
+    facts = json.loads((folder / "facts.json").read_text())
+    tokens, silent = tuple(facts["tokens"]), frozenset(facts["silent"])
+    vocabulary = Vocabulary(tokens, facts["blank"], facts["separator"], facts["unknown"], silent)
     lm = open_lm(folder / "model.arpa")
 
     def reader(decoder: Any) -> Decode:
-        return lambda values: decoder.decode(Emissions(values, FRAME_SECONDS, VOCABULARY))[0].text
+        return lambda values: decoder.decode(Emissions(values, facts["frame_seconds"], vocabulary))[0].text
 
     yield "sonant greedy", reader(GreedyDecoder())
     for size, threshold, tokens in [(10, 8, 8), (15, 8, 8), (20, 8, 8), (20, 10, 8), (30, 10, 8), (100, 12, 12)]:
         for weight, bonus in WEIGHTS:
             limits = {"beam_size": size, "score_threshold": threshold, "token_threshold": tokens}
-            decoder = BeamDecoder(VOCABULARY, lm, lm_weight=weight, word_bonus=bonus, **limits)
-            yield f"sonant b{size} threshold {threshold}|{weight} {bonus}", reader(decoder)
+            for kind, penalty in (("", 4.0), (" closed", None)):
+                settings = {"lm_weight": weight, "word_bonus": bonus, "unknown_penalty": penalty, **limits}
+                decoder = BeamDecoder(vocabulary, lm, **settings)
+                yield f"sonant b{size} threshold {threshold}{kind}|{weight} {bonus}", reader(decoder)
 
 
 def peer_options(folder: Path) -> Iterator[tuple[str, Decode]]:
     from fast_ctc_decode import viterbi_search
 
     facts = json.loads((folder / "facts.json").read_text())
-    letters, words = facts["letters"], facts["words"]
-    yield "fast-ctc-decode greedy", lambda values: viterbi_search(np.exp(values), letters)[0]
-    yield from flashlight_options(folder, letters, words)
-    yield from pyctcdecode_options(folder, letters, words)
+    letters = facts["letters"]
+    if facts["blank"] == 0:
+        yield "fast-ctc-decode greedy", lambda values: viterbi_search(np.exp(values), letters)[0]
+    yield from flashlight_options(folder, facts)
+    yield from pyctcdecode_options(folder, facts)
 
 
-def flashlight_options(folder: Path, letters: list[str], words: list[str]) -> Iterator[tuple[str, Decode]]:
+def flashlight_options(folder: Path, facts: dict[str, Any]) -> Iterator[tuple[str, Decode]]:
     from flashlight.lib.text import decoder as fl
     from flashlight.lib.text.dictionary import Dictionary
 
+    letters, words, blank, separator = (facts[name] for name in ("letters", "words", "blank", "separator"))
     listed = Dictionary()
     for word in [*words, "<unk>"]:
         listed.add_entry(word)
     lm = fl.KenLM(str(folder / "model.arpa"), listed)
-    trie, start = fl.Trie(len(letters), SEPARATOR), lm.start(False)
+    trie, start = fl.Trie(len(letters), separator), lm.start(False)
     index = {letter: i for i, letter in enumerate(letters)}
     for i, word in enumerate(words):
-        trie.insert([*(index[c] for c in word), SEPARATOR], i, lm.score(start, i)[1])
+        trie.insert([*(index[c] for c in word), separator], i, lm.score(start, i)[1])
     trie.smear(fl.SmearingMode.MAX)
     unknown = len(words)
     for size, tokens, threshold in [
@@ -88,7 +96,7 @@ def flashlight_options(folder: Path, letters: list[str], words: list[str]) -> It
             options = fl.LexiconDecoderOptions(
                 size, tokens, threshold, base_10, bonus, -np.inf, 0.0, False, fl.CriterionType.CTC
             )
-            search = fl.LexiconDecoder(options, trie, lm, SEPARATOR, BLANK, unknown, [], False)
+            search = fl.LexiconDecoder(options, trie, lm, separator, blank, unknown, [], False)
 
             def decode(values: np.ndarray, search: Any = search) -> str:
                 best = search.decode(values.ctypes.data, *values.shape)[0]
@@ -97,7 +105,7 @@ def flashlight_options(folder: Path, letters: list[str], words: list[str]) -> It
             yield f"flashlight b{size} tokens {tokens} threshold {threshold}|{weight} {bonus}", decode
 
 
-def pyctcdecode_options(folder: Path, letters: list[str], words: list[str]) -> Iterator[tuple[str, Decode]]:
+def pyctcdecode_options(folder: Path, facts: dict[str, Any]) -> Iterator[tuple[str, Decode]]:
     import logging
 
     import kenlm
@@ -106,7 +114,8 @@ def pyctcdecode_options(folder: Path, letters: list[str], words: list[str]) -> I
     from pyctcdecode.language_model import LanguageModel
 
     logging.disable()
-    alphabet = Alphabet.build_alphabet(["" if i == BLANK else c for i, c in enumerate(letters)])
+    words = facts["words"]
+    alphabet = Alphabet.build_alphabet(["" if i == facts["blank"] else c for i, c in enumerate(facts["letters"])])
     for weight, bonus in WEIGHTS:
         model = LanguageModel(kenlm.Model(str(folder / "model.arpa")), words, alpha=weight, beta=bonus)
         decoder = BeamSearchDecoderCTC(alphabet, model)
@@ -149,20 +158,34 @@ class Worker:
         return texts, seconds
 
 
-def prepare(folder: Path, text: Path, arpa: Path, count: int) -> tuple[list[str], list[float]]:
+def hear(manifest: Path, model: str, count: int) -> Iterator[tuple[list[str], Any]]:
+    """Words and emissions of a manifest's recordings, spread over it."""
+    import sonant
+    from sonant.data.manifest import read_manifest, read_utterance
+
+    asr = sonant.load(model, lm=False)
+    rows = list(read_manifest(manifest))
+    for row in (rows[i * len(rows) // count] for i in range(min(count, len(rows)))):
+        samples = read_utterance(row, asr.sample_rate)
+        yield row.text.upper().split(), asr.emissions(samples, sample_rate=asr.sample_rate)
+
+
+def prepare(folder: Path, made: list[tuple[list[str], Any]], arpa: Path) -> tuple[list[str], list[float]]:
     """Lay out what the workers read; the sentences and their seconds."""
-    from emissions import VOCABULARY, utterances
     from sonant.decode.lexicon import letters_lexicon
     from sonant.decode.lm import open_lm
 
-    made = list(utterances(text, count))
+    vocabulary, frame_seconds = made[0][1].vocabulary, made[0][1].frame_seconds
     np.savez(folder / "emissions.npz", **{f"e{i:05d}": emissions.log_probs for i, (_, emissions) in enumerate(made)})
     (folder / "model.arpa").symlink_to(arpa.resolve())
-    letters = [
-        " " if i == SEPARATOR else t if len(t) == 1 else chr(0xE000 + i) for i, t in enumerate(VOCABULARY.tokens)
+    facts = {name: getattr(vocabulary, name) for name in ("tokens", "blank", "separator", "unknown")}
+    facts["silent"] = sorted(vocabulary.silent)
+    facts["letters"] = [
+        " " if i == vocabulary.separator else t if len(t) == 1 else chr(0xE000 + i)
+        for i, t in enumerate(vocabulary.tokens)
     ]
-    words = letters_lexicon(open_lm(arpa).words(), VOCABULARY)[0].words
-    (folder / "facts.json").write_text(json.dumps({"letters": letters, "words": words}))
+    facts["words"] = letters_lexicon(open_lm(arpa).words(), vocabulary)[0].words
+    (folder / "facts.json").write_text(json.dumps(facts | {"frame_seconds": frame_seconds}))
     return [" ".join(words) for words, _ in made], [emissions.duration for _, emissions in made]
 
 
@@ -201,6 +224,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--serve"]:
         serve(Path(sys.argv[3]), {"sonant": sonant_options, "peers": peer_options}[sys.argv[2]])
         return
+    from emissions import utterances
     from machine import describe, write_result
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -210,10 +234,12 @@ def main() -> None:
     parser.add_argument("--tuning", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers-python")
+    parser.add_argument("--model")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        spoken, seconds = prepare(folder, options.text, options.arpa, options.count)
+        heard = hear(options.text, options.model, options.count) if options.model else None
+        spoken, seconds = prepare(folder, list(heard or utterances(options.text, options.count)), options.arpa)
         workers = [Worker(sys.executable, "sonant", folder)]
         if options.peers_python:
             workers.append(Worker(options.peers_python, "peers", folder))
@@ -226,7 +252,8 @@ def main() -> None:
         if row["decoder"].startswith("sonant b") and equal:
             row["times_flashlight"] = round(row["speed"] / max(equal), 1)
         print(row, flush=True)
-    write_result("decoding", {"machine": describe(), "sentences": options.count, "rows": rows})
+    facts = {"machine": describe(), "model": options.model, "sentences": len(spoken), "rows": rows}
+    write_result("decoding-speech" if options.model else "decoding", facts)
 
 
 if __name__ == "__main__":
