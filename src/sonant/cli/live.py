@@ -11,7 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from sonant.cli.options import EngineName, Precision, parse_hotword
+from sonant.cli.options import (
+    Beam,
+    Debug,
+    Device,
+    Engine,
+    EngineName,
+    EnginePrecision,
+    Greedy,
+    Hotwords,
+    Language,
+    LanguageModel,
+    Lexicon,
+    Model,
+    Precision,
+    Threads,
+    decoding_options,
+)
 from sonant.cli.terminal import DONE, FAILED, reporting, say, say_once
 from sonant.errors import SonantError
 
@@ -26,10 +42,7 @@ def run(
     source: Annotated[
         str, typer.Argument(help="mic, mic:NAME, an address (https://, rtmp://, ...m3u8), a file, or - .")
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(help="A folder, a Hugging Face name or a short one; the built-in model where not given."),
-    ] = None,
+    model: Model = None,
     output: Annotated[
         list[Path] | None, typer.Option(help="A .srt or .vtt file to grow by whole cues; may be repeated.")
     ] = None,
@@ -44,21 +57,17 @@ def run(
     window: Annotated[float, typer.Option(help="Seconds that the model hears each time.")] = 8.0,
     margin: Annotated[float, typer.Option(help="Seconds that must follow for letters to be final.")] = 1.0,
     endpoint: Annotated[float, typer.Option(help="Seconds of a pause that ends a segment.")] = 0.8,
-    lm: Annotated[
-        str | None, typer.Option(help="An n-gram language model: sonant's own, ARPA (also packed) or KenLM's.")
-    ] = None,
-    lexicon: Annotated[
-        str | None, typer.Option(help="A file of words, one a line, each perhaps with its spelling in tokens.")
-    ] = None,
-    hotword: Annotated[
-        list[str] | None, typer.Option(metavar="NAME[=BOOST]", help="A word or phrase to expect; may be repeated.")
-    ] = None,
-    language: Annotated[str | None, typer.Option(help="One of an MMS model's languages, such as fra.")] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = EngineName.auto,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto takes bf16 where the processor has it.")] = Precision.auto,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    lm: LanguageModel = None,
+    lexicon: Lexicon = None,
+    hotword: Hotwords = None,
+    beam: Beam = None,
+    greedy: Greedy = False,
+    language: Language = None,
+    engine: Engine = EngineName.auto,
+    device: Device = "auto",
+    precision: EnginePrecision = Precision.auto,
+    threads: Threads = None,
+    debug: Debug = False,
 ) -> None:
     """Caption live sound: a microphone, an address that FFmpeg can read, or a file.
 
@@ -66,6 +75,7 @@ def run(
     Ctrl-C finishes what was heard and ends.
     """
     with reporting(debug):
+        decoding = decoding_options(lm, lexicon, hotword or [], beam, 1, greedy)
         from sonant.audio import open_live
         from sonant.recognizer import load
 
@@ -78,9 +88,7 @@ def run(
                 precision=precision,
                 threads=threads,
                 progress=sys.stderr.isatty(),
-                lm=lm,
-                lexicon=lexicon,
-                hotwords=dict(map(parse_hotword, hotword or [])),
+                **decoding,
             )
             if asr.checkpoint.note:
                 say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
