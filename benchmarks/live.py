@@ -77,7 +77,7 @@ def follow(stream: sonant.Stream, samples: np.ndarray) -> Followed:
         now = stream.seconds
         busy = max(busy, now) + spent
         for event in events:
-            words = [word.text for word in event.words]
+            words = [word.text.upper() for word in event.words]
             tail = words if event.kind == "partial" else []
             if event.kind == "final":
                 seen.final += words
@@ -193,8 +193,8 @@ def measure(asr: sonant.Recognizer, recordings: list[Recording], settings: dict[
     joined = {name: ([], []) for name in ("shown", "committed", "agreement")}
     for recording, seen, agree, talk in zip(recordings, followed, agreed, offline, strict=True):
         said += recording.said
-        whole += [word.text for word in talk.words]
-        truth += recording.said if recording.ends else [word.text for word in talk.words]
+        whole += [word.text.upper() for word in talk.words]
+        truth += recording.said if recording.ends else [word.text.upper() for word in talk.words]
         ends += [shift + end for end in (recording.ends or [word.end for word in talk.words])]
         for name, times, words in (
             ("shown", first_shown(seen), seen.final),
