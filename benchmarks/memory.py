@@ -1,9 +1,10 @@
-"""Does memory grow with the length of a file? Peak memory of `sonant transcribe`, from ten seconds on.
+"""Does memory grow with the length of a file? Peak memory of `sonant transcribe`, or `features`, from ten seconds on.
 
-    python benchmarks/memory.py [--hours 1] [--model FOLDER]
+    python benchmarks/memory.py [--what features --name memory-features] [--hours 1] [--model FOLDER]
 
-Each length is a file of its own and a process of its own. A recording of the examples is repeated, with pauses. Written
-to results/memory.json: the peak resident set in MB and audio seconds a second of the wall clock, by length.
+Each length is a file of its own and a process of its own. A recording of the examples is repeated, with pauses.
+`features` writes the states of all layers. Written to results/memory.json, or the name that is given: the peak resident
+set in MB and audio seconds a second of the wall clock, by length.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def peak_memory(command: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--what", choices=("transcribe", "features"), default="transcribe", help="the verb to measure")
     parser.add_argument("--hours", type=float, default=1.0, help="the longest file")
     parser.add_argument("--model", help="a folder or name; the built-in model where not given")
     parser.add_argument("--name", default="memory", help="name of the result")
@@ -61,16 +63,16 @@ def main() -> None:
         for seconds in lengths:
             path = Path(folder) / "talk.wav"
             write_wave(path, seconds)
-            command = [sys.executable, "-m", "sonant", "transcribe", str(path)]
+            command = [sys.executable, "-m", "sonant", options.what, str(path)]
+            if options.what == "features":
+                command += ["--output", f"{folder}/features"]
             if options.model:
                 command += ["--model", options.model]
             megabytes, elapsed = peak_memory(command)
             rows.append({"seconds": seconds, "peak_mb": round(megabytes), "speed": round(seconds / elapsed, 1)})
             print(rows[-1], flush=True)
-    write_result(
-        options.name,
-        {"machine": describe(), "model": Path(options.model).name if options.model else "built-in", "rows": rows},
-    )
+    model = Path(options.model).name if options.model else "built-in"
+    write_result(options.name, {"machine": describe(), "what": options.what, "model": model, "rows": rows})
 
 
 if __name__ == "__main__":
