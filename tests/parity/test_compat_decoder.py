@@ -83,7 +83,7 @@ def custom_lm(decoder: Any, words: Iterable[str], model: LanguageModel) -> Any:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"sil_score": -1.0}, {"beam_size_token": 3}, {"word_score": 1.5}, {"word_score": -1.0}],
+    [{}, {"sil_score": -1.0}, {"sil_score": 1.5}, {"beam_size_token": 3}, {"word_score": 1.5}, {"word_score": -1.0}],
     ids=str,
 )
 @pytest.mark.parametrize("lm_weight", [None, 2.0])
@@ -100,11 +100,13 @@ def test_readings_are_those_of_flashlight(
     theirs = None if lm_weight is None else custom_lm(decoder, words, open_lm(arpa))
     mine = ctc_decoder(lexicon, LABELS, None if lm_weight is None else arpa, **common)
     real = decoder.ctc_decoder(lexicon, LABELS, theirs, **common)
+    # there the end needs a silence, and a token that goes on is not counted among those tried
+    tolerance = 0.1 if "beam_size_token" in settings else 0.03
     for seed in range(5):
         scores = emission(random.Random(seed).choices(list(SPELLED), k=4), seed=seed)
         expected, got = real(scores)[0][0], mine(scores)[0][0]
         assert got.words == expected.words
-        assert got.score == pytest.approx(expected.score, abs=0.1)
+        assert got.score == pytest.approx(expected.score, abs=tolerance)
         ours, others = (
             [(i, t) for i, t in zip(h.tokens.tolist(), h.timesteps.tolist(), strict=True) if i > 1]
             for h in (got, expected)

@@ -202,6 +202,7 @@ def ctc_decoder(
         score_threshold=beam_threshold,
         token_threshold=inf,
         blank_skip=1.0,
+        recombine=False,  # as flashlight, which keeps every text apart
         lm_weight=lm_weight / log(10),
         word_bonus=word_score if lexicon else 0.0,
         unknown_penalty=None if unk_score == -inf else -unk_score,
