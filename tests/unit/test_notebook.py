@@ -95,7 +95,11 @@ def test_emissions_are_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     page = Tags(heard._repr_html_())
     [image] = [attributes for tag, attributes in page.found if tag == "img"]
     assert image["alt"] == "Emissions of 8 frames, 4 tokens, 0.2 s"
-    assert base64.b64decode((image["src"] or "").removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+    [source] = [attributes for tag, attributes in page.found if tag == "source"]
+    assert source["media"] == "(prefers-color-scheme: dark)"
+    for address in (image["src"], source["srcset"]):
+        assert base64.b64decode((address or "").removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+    assert image["src"] != source["srcset"]
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     page = Tags(heard._repr_html_())
     assert [tag for tag, _ in page.found] == ["p", "p"]

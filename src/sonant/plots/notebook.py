@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,23 +76,28 @@ def _player(source: str | None) -> str:
 
 
 def emissions_html(emissions: Emissions) -> str:
-    """A picture of the first minute with the likeliest letters; without matplotlib, those letters alone."""
+    """A picture of the first minute with the likeliest letters, light or dark as the page; else those letters alone."""
     shape = f"Emissions of {len(emissions):,} frames, {len(emissions.vocabulary):,} tokens, {emissions.duration:.1f} s"
     part = replace(emissions, log_probs=emissions.log_probs[: round(SHOWN_SECONDS / emissions.frame_seconds)])
     if not len(part):
         return f"<p>{shape}</p>"
     words = list(best_words(part))
     try:
-        figure = emissions_figure(part, words)
+        light, dark = (_picture(emissions_figure(part, words, theme=theme)) for theme in ("light", "dark"))
     except MissingExtraError:
         text = part.vocabulary.space.join(word.text for word in words)
         return f"<p>{shape}</p><p>{escape(text)}</p>"
+    image = f'<img alt="{shape}" style="max-width:100%" src="{light}">'
+    return f'<p>{shape}</p><picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">{image}</picture>'
+
+
+def _picture(figure: Any) -> str:
+    """A figure as the address of a picture, which is in it."""
     data = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # no font has the letters of all scripts
         figure.savefig(data, format="png", dpi=100)
-    picture = base64.b64encode(data.getvalue()).decode()
-    return f'<p>{shape}</p><img alt="{shape}" style="max-width:100%" src="data:image/png;base64,{picture}">'
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def best_words(emissions: Emissions) -> Iterator[Word]:
