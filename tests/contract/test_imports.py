@@ -105,3 +105,15 @@ except SystemExit as end:
 print("imported", *{{"numpy", "torch", "openvino", "av", "soxr", "huggingface_hub", "safetensors"}} & set(sys.modules))
 """
     assert run_python(code).splitlines()[-1].strip() == "imported"
+
+
+def test_torchaudio_s_calls_say_that_they_need_pytorch() -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+try:
+    from sonant.compat import torchaudio
+except ImportError as error:
+    print(error)
+"""
+    assert run_python(code).strip().endswith("which is not installed: pip install 'sonant[torch]'")

@@ -8,17 +8,26 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from sonant.compat.torchaudio import functional, models, pipelines, transforms, utils
-from sonant.compat.torchaudio.absent import Refuser, refuse
-from sonant.compat.torchaudio.files import (
-    AudioMetaData,
-    get_audio_backend,
-    info,
-    list_audio_backends,
-    load,
-    save,
-    set_audio_backend,
-)
+from sonant.errors import MissingExtraError
+
+try:
+    from sonant.compat.torchaudio import functional, models, pipelines, transforms, utils
+    from sonant.compat.torchaudio.absent import Refuser, refuse
+    from sonant.compat.torchaudio.files import (
+        AudioMetaData,
+        get_audio_backend,
+        info,
+        list_audio_backends,
+        load,
+        save,
+        set_audio_backend,
+    )
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise MissingExtraError(
+        "torchaudio's calls run on PyTorch, which is not installed: pip install 'sonant[torch]'"
+    ) from None
 
 __all__ = [
     "AudioMetaData",
