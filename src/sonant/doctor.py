@@ -103,7 +103,8 @@ class Examination:
     def verdict(self) -> str:
         """Why the transcript is empty or bad, and what to do, in one sentence."""
         if self.cause:
-            return f"{self.name}: {self.cause.sentence}"
+            sentence = self.cause.sentence  # one of reading names the file itself
+            return sentence if sentence.startswith(self.name) else f"{self.name}: {sentence}"
         sure = f"{self.facts.heard.letters:.0%} sure of its letters" if self.facts else ""
         return f"{self.name}: nothing is wrong with it that can be measured; the model is {sure}."
 

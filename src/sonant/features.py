@@ -105,7 +105,9 @@ class Spool:
                     self.arrays[name] = TemporaryFile(dir=self.folder), rows.dtype, rows.shape[1]  # noqa: SIM115
                 self.arrays[name][0].write(np.ascontiguousarray(rows).data)
         except OSError as error:
-            raise OutputError(f"{self.folder} could not be written ({error.strerror}); make room.") from error
+            raise OutputError(
+                f"{self.folder} could not be written ({error.strerror}); make room, or name another place."
+            ) from error
         self.num_rows += len(next(iter(arrays.values()), ()))
 
     def blocks(self, name: str, rows: int | None = None) -> Iterator[NDArray[Any]]:

@@ -198,3 +198,15 @@ def test_the_command_looks_at_files(
         else:
             assert out.splitlines()[0].startswith("file     pcm_s16le, 16000 Hz, 2 channels")
             assert "opposite phase" in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("file", "model"), [("gone.wav", None), ("gone.wav", "gone")])
+def test_what_cannot_be_read_is_said_once_and_ends_with_1(
+    file: str, model: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sonant", "doctor", file, *(["--model", model] if model else [])])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("gone.wav does not exist;" if model is None else "gone.wav: A model must be a folder")

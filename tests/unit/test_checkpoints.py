@@ -129,7 +129,7 @@ def test_the_built_in_model_has_its_name(tmp_path: Path, monkeypatch: pytest.Mon
         open_checkpoint()
     (tmp_path / "builtin").mkdir()
     write(tmp_path / "builtin" / "digits", vocab=PLAIN)
-    assert open_checkpoint().name == "built-in"
+    assert open_checkpoint().name == open_checkpoint("built-in").name == "built-in"
 
 
 def test_a_damaged_folder_is_read_or_refused(tmp_path: Path) -> None:

@@ -144,7 +144,9 @@ def open_checkpoint(
             return huggingface.open_folder(model_folder(path), str(source), language)
         is_file = path.exists()
     except OSError as error:  # no right to look, a name too long
-        raise CheckpointError(f"{source} cannot be read ({error}); check its spelling and its rights.") from error
+        raise CheckpointError(
+            f"{source} cannot be read ({error.strerror or error}); check its spelling and its rights."
+        ) from error
     if is_file:
         opened = open_file(path, str(source))
         return opened if language is None else opened.in_language(language)

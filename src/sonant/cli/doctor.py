@@ -7,22 +7,26 @@ from typing import Annotated
 
 import typer
 
-from sonant.cli.options import Debug, Device
-from sonant.cli.terminal import DONE, cache_folder, reporting
+from sonant.cli.options import Debug, Device, Language, Model
+from sonant.cli.terminal import DONE, FAILED, cache_folder, reporting
 
 
 def run(
     files: Annotated[
         list[str] | None, typer.Argument(help="Recordings to look at; none for what is installed.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model to hear them with; as in `sonant transcribe`.")] = None,
+    model: Model = None,
     text: Annotated[str | None, typer.Option(help="What is said in them, if you know.")] = None,
-    language: Annotated[str | None, typer.Option(help="Of an MMS model: fra, deu, ...")] = None,
+    language: Language = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="For programs: JSON, an object a file.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Say what is installed here, for a bug report; or, with files, what is wrong with them and what to do."""
+    """Say what is installed here, for a bug report; or, with files, what is wrong with them and what to do.
+
+    The exit code is 1 where a file or the model could not be read at all.
+    """
+    unread = False
     with reporting(debug):
         from sonant.doctor import describe_installation, examine, installation_text
 
@@ -35,4 +39,5 @@ def run(
         for file in files or []:
             found = examine(file, model, said=text, language=language, device=device)
             print(found.to_json() if as_json else found.to_text(), end="")
-    raise SystemExit(DONE)
+            unread |= found.facts is None
+    raise SystemExit(FAILED if unread else DONE)

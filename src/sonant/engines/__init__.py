@@ -100,7 +100,9 @@ def choose_layers(checkpoint: Checkpoint, layers: Sequence[int] | None) -> Seque
     wanted = range(count) if layers is None else layers
     for layer in wanted:
         if not 0 <= layer < count:
-            raise OptionError(f"A layer of {checkpoint.name} must be from 0 to {count - 1}, but is {layer}.")
+            raise OptionError(
+                f"A layer of {checkpoint.name} must be from 0 to {count - 1}, but is {layer}; choose among these."
+            )
     return wanted
 
 
