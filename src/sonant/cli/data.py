@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sonant.cli.options import Device, Engine, EngineName, EnginePrecision, Format, Precision
+from sonant.cli.options import (
+    Debug,
+    Device,
+    Engine,
+    EngineName,
+    EnginePrecision,
+    Format,
+    Model,
+    Precision,
+    Threads,
+)
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, cache_folder, reporting, say
 from sonant.errors import DataError, OptionError
 from sonant.files import make_folder
@@ -29,8 +39,6 @@ verbs = typer.Typer(
 
 Manifest = Annotated[Path, typer.Argument(help="JSON lines with audio_filepath, duration and text.")]
 Output = Annotated[Path, typer.Option(help="The manifest to write.")]
-Threads = Annotated[int | None, typer.Option(help="Processor threads; all where not given.", min=1)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 class LayoutName(StrEnum):
@@ -201,7 +209,7 @@ def shard(
 def pseudo_label(
     manifest: Manifest,
     output: Output,
-    model: Annotated[str | None, typer.Option(help="A folder or a Hugging Face name; the built-in one else.")] = None,
+    model: Model = None,
     min_confidence: Annotated[float, typer.Option(help="What is less sure is left out.", min=0.0, max=1.0)] = 0.9,
     engine: Engine = EngineName.auto,
     device: Device = "auto",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from sonant.cli.options import Debug
+from sonant.cli.options import Debug, Model
 from sonant.cli.terminal import DONE, ProgressBar, reporting
 from sonant.errors import OptionError
 
@@ -48,12 +48,7 @@ def run(
     start: Annotated[float, typer.Option(help="Recording: seconds where the picture begins.", min=0)] = 0.0,
     end: Annotated[float | None, typer.Option(help="Recording: seconds where it ends.", min=0)] = None,
     theme: Annotated[Theme, typer.Option(help="Recording: the ground.")] = Theme.light,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Recording: a folder, a Hugging Face name or a short one; the built-in model where not given."
-        ),
-    ] = None,
+    model: Model = None,
     by: Annotated[Axis, typer.Option(help="Runs: over steps, hours of audio, or minutes of training.")] = Axis.step,
     debug: Debug = False,
 ) -> None:
