@@ -71,14 +71,15 @@ def clip_seconds() -> np.ndarray:
 
 def make_planner(batch_seconds: float) -> Any:
     """The plan of `sonant train`."""
-    from sonant.data.batches import BatchSpec, Planner
+    from sonant.data.plan import Batches, Planner
 
-    return Planner(clip_seconds().tolist(), [None] * CLIPS, BatchSpec(batch_seconds))
+    return Planner(clip_seconds().tolist(), [None] * CLIPS, Batches(batch_seconds))
 
 
 def make_batches(job: Job) -> tuple[list[Any], Iterator[Any]]:
     """Batches that warm up, and those to measure, without end."""
-    from sonant.data.batches import Loader, Row
+    from sonant.data.batches import Loader
+    from sonant.data.plan import Row
 
     random, seconds = np.random.default_rng(1), clip_seconds()
     planner = make_planner(job.batch_seconds)

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonant.data.batches import BatchSpec, Loader, Place, Planner, Prepared, Row, choose_lengths, stream
+from sonant.data.batches import Loader, Prepared, stream
+from sonant.data.plan import Batches, Place, Planner, Row, choose_lengths
 from sonant.errors import AudioError, OptionError
 
 RATE = 1000
@@ -22,8 +23,9 @@ def durations(count: int, seed: int = 0) -> list[float]:
     return (17 * np.random.default_rng(seed).beta(4, 1.6, count)).clip(1.0).round(2).tolist()
 
 
-def planner(count: int = 400, seed: int = 0, **spec: object) -> Planner:
-    return Planner(durations(count, seed), [str(i % 7) for i in range(count)], BatchSpec(**spec))  # type: ignore[arg-type]
+def planner(count: int = 400, speed: float = 0.0, world: int = 1, **batches: object) -> Planner:
+    made = Batches(**batches)  # type: ignore[arg-type]
+    return Planner(durations(count), [str(i % 7) for i in range(count)], made, speed, 0, world)
 
 
 def loader(count: int = 400, seed: int = 0, **changes: object) -> Loader:
@@ -86,7 +88,7 @@ def test_speed_keeps_rows_within_the_lengths() -> None:
 
 
 def test_joined_rows_are_of_one_speaker_and_within_their_length() -> None:
-    plan = Planner([0.5] * 300, [str(i % 3) for i in range(300)], BatchSpec(seconds=20, join=0.7, join_seconds=5.0))
+    plan = Planner([0.5] * 300, [str(i % 3) for i in range(300)], Batches(seconds=20, join=0.7, join_seconds=5.0))
     rows = [row for step in plan.steps(0) for row in step.rows]
     assert sorted(i for row in rows for i in row.utterances) == list(range(300))
     assert max(len(row.utterances) for row in rows) > 3
@@ -148,7 +150,7 @@ def test_ranks_and_accumulation_share_the_rows_of_a_step() -> None:
     for plan_seconds, world in ((20.0, 2), (20.0, 1)):
         plan = planner(seconds=plan_seconds, lengths=(5.0, 10.0, 20.0), world=world, accumulate=2 // world)
         for step in plan.steps(0)[:5]:
-            parts = [loader().step(step, Place(), rank, plan.spec, 0.0) for rank in range(world)]
+            parts = [loader().step(step, Place(), rank, world, 0.0) for rank in range(world)]
             names = [name for part in parts for batch in part.batches for name in batch.names]
             assert sorted(names) == sorted(f"u{row.utterances[0]}" for row in step.rows)
     assert sum(len(step.rows) for step in four) == 400
@@ -189,4 +191,77 @@ def test_lengths_given_must_reach_the_longest() -> None:
     with pytest.raises(OptionError, match=r"must reach the longest utterance"):
         planner(lengths=(1.0, 2.0))
     with pytest.raises(OptionError, match="must have utterances"):
-        Planner([], [], BatchSpec())
+        Planner([], [], Batches())
+
+
+def grouped(seed: int = 0, world: int = 1, loose: int = 0) -> Planner:
+    """400 utterances in 10 shards of 40, but for the last `loose`; 3 shards are heard at a time."""
+    shards = [f"s{i // 40}" if i < 400 - loose else None for i in range(400)]
+    batches = Batches(seconds=40.0, join=0.3, shards=3)
+    return Planner(durations(400), [str(i % 7) for i in range(400)], batches, 0.1, seed, world, shards)
+
+
+def test_an_epoch_is_a_permutation_of_shards_a_few_at_a_time() -> None:
+    plan = grouped()
+    orders = []
+    for epoch in range(3):
+        heard: dict[int, set[int]] = {}
+        steps = plan.steps(epoch)
+        assert [step.group for step in steps] == sorted(step.group for step in steps)
+        for step in steps:
+            heard.setdefault(step.group, set()).update(i for row in step.rows for i in row.utterances)
+        assert set().union(*heard.values()) == set(range(400))
+        assert [len(own) for own in heard.values()] == [120, 120, 120, 40]
+        shards = [sorted({i // 40 for i in own}) for own in heard.values()]
+        assert [sorted(group) for group in plan.groups(epoch)] == shards
+        for k in range(4):
+            near = set(plan.near(epoch, k))
+            assert {f"s{s}" for s in shards[k]} <= near
+            assert len(near) <= 6
+        orders.append(shards)
+    assert orders[0] != orders[1] != orders[2]
+    assert set(plan.near(0, 3)) == {plan.names[s] for s in (*plan.groups(0)[3], *plan.groups(1)[0])}
+    assert grouped().steps(1) == plan.steps(1) != grouped(seed=1).steps(1)
+    assert plan.padding() < 0.15
+    assert {i // 40 for i in plan.first()} == set(plan.groups(0)[0])
+
+
+def test_what_lies_in_no_shard_is_dealt_out_to_the_groups() -> None:
+    plan = grouped(loose=40)
+    groups = [[i for s in plan.steps(0) if s.group == k for row in s.rows for i in row.utterances] for k in range(3)]
+    assert [sum(i >= 360 for i in own) for own in groups] == [14, 13, 13]
+    assert sorted(i for own in groups for i in own) == list(range(400))
+
+
+def test_groups_give_ranks_equal_shares_and_a_walk_goes_on_anywhere() -> None:
+    plan = grouped(world=2)
+    for step in plan.steps(0):
+        assert abs(len(step.rows[0::2]) - len(step.rows[1::2])) <= 1
+    whole = list(islice(plan.walk(Place(), lambda _: 0.0), 80))
+    rest = list(islice(grouped(world=2).walk(whole[36][0], lambda _: 0.0), 43))
+    assert rest == whole[37:]
+
+
+def test_a_group_is_held_before_it_is_waited_for_and_only_the_next_is_begun() -> None:
+    plan, held, ahead = grouped(), list[tuple[int, int]](), list[int]()
+    turns = [(0, 0)]
+
+    def read(i: int) -> np.ndarray:
+        allowed = set(plan.near(*held[-1])) | set(plan.near(*held[-2] if len(held) > 1 else held[-1]))
+        ahead.append(plan.names[plan.shards[i]] not in allowed)
+        return np.zeros(int(durations(400)[i] * RATE), np.float32)
+
+    def hold(epoch: int, group: int) -> None:
+        held.append((epoch, group))
+        if turns[-1] != (epoch, group):
+            turns.append((epoch, group))
+
+    batches = stream(plan, loader(read=read), Place(), ahead=30, hold=hold)
+    count = len(plan.steps(0)) + 5
+    walk = plan.walk(Place(), lambda _: 0.0)
+    for (place, step), prepared in zip(islice(walk, count), batches, strict=False):
+        assert held[-1] == (place.epoch, step.group)
+        assert prepared.place == place
+    batches.close()
+    assert turns == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
+    assert not any(ahead)

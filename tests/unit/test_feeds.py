@@ -37,7 +37,7 @@ def loader(broken: frozenset[int]) -> Loader:
 
 
 def test_rows_before_the_first_step_come_in_a_random_order_without_end() -> None:
-    durations = [0.01 * (i + 1) for i in range(5)]
+    durations = {i: 0.01 * (i + 1) for i in range(5)}
     rows = list(islice(clean_rows(loader(frozenset({1})), durations, 0), 12))
     lengths = [len(row) // 160 for row in rows]
     assert all(sorted(lengths[i : i + 4]) == [1, 3, 4, 5] for i in (0, 4, 8))

@@ -140,3 +140,33 @@ def test_every_setting_is_saved(tmp_path: Path) -> None:
 def test_muon_is_refused_for_shards(tmp_path: Path) -> None:
     said = refusal(write(tmp_path, '[run]\nshard = true\n[optim]\nkind = "muon"\n'))
     assert said.startswith("run.shard needs optim.kind=adamw")
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "rate", "frozen", "channels", "layerdrop"),
+    [
+        ("ctc-10min", 13_000, 5e-5, 10_000, 0.25, 0.1),
+        ("ctc-1h", 13_000, 5e-5, 10_000, 0.25, 0.1),
+        ("ctc-10h", 20_000, 5e-5, 10_000, 0.5, 0.05),
+        ("ctc-100h", 80_000, 3e-5, 0, 0.5, 0.1),
+    ],
+)
+def test_schedules_of_fine_tuning_are_those_of_its_authors(
+    name: str, steps: int, rate: float, frozen: int, channels: float, layerdrop: float
+) -> None:
+    """The numbers of fairseq's examples/wav2vec/config/finetuning/base_{10m,1h,10h,100h}.yaml (arXiv:2006.11477, B)."""
+    recipe = read_recipe(name)
+    assert (recipe.schedule.steps, recipe.optim.lr, recipe.task.freeze_transformer_steps) == (steps, rate, frozen)
+    assert (recipe.augment.mask_channel, recipe.model.config["layerdrop"]) == (channels, layerdrop)
+    # what the four have in common
+    assert recipe.task.freeze_convolutions
+    assert recipe.model.config["activation_dropout"] == 0.1
+    assert (recipe.augment.mask_time, recipe.augment.mask_time_length, recipe.augment.mask_channel_length) == (
+        0.65,
+        10,
+        64,
+    )
+    schedule, optim, batches = recipe.schedule, recipe.optim, recipe.batches
+    assert (schedule.kind, schedule.warmup, schedule.hold, schedule.final) == ("tri-stage", 0.1, 0.4, 0.05)
+    assert (optim.kind, optim.betas, optim.eps, optim.clip) == ("adamw", (0.9, 0.98), 1e-8, 0.0)
+    assert batches.seconds * batches.accumulate == 3_200_000 / 16_000 * 4 * 2  # max_tokens, update_freq, GPUs

@@ -71,7 +71,7 @@ def _absolute_model(source: str) -> str:
 
 
 def _absolute(paths: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(str(Path(path).absolute()) for path in paths)
+    return tuple(path if "://" in path else str(Path(path).absolute()) for path in paths)
 
 
 def train(recipe: Recipe, folder: Path) -> bool:
@@ -84,6 +84,7 @@ def train(recipe: Recipe, folder: Path) -> bool:
         show, stopped = stack.enter_context(showing(recipe.schedule.steps)), stack.enter_context(stopping())
         show = stack.enter_context(boarding(folder, show)) if recipe.run.tensorboard else show
         trainer = Trainer(recipe, folder, show)
+        stack.callback(trainer.depot.close)
         if trainer.ranks.main:
             for note in trainer.task.notes:
                 say(note)
@@ -104,12 +105,16 @@ def train(recipe: Recipe, folder: Path) -> bool:
 def check(trainer: Trainer) -> None:
     """Look for faults of the data and say them; `DataError` where they would spoil the run."""
     from sonant.data.check import check_manifest
-    from sonant.train.feeds import read_utterances
+    from sonant.train.feeds import at_hand, read_utterances
 
     recipe, task, bar = trainer.recipe, trainer.task, ProgressBar("checking the data")
+    trainer.hold()
+    first = at_hand(trainer.depot, [trainer.utterances[i] for i in trainer.planner.first()])
+    if len(first) < len(trainer.utterances):
+        say(f"of {len(trainer.utterances)} utterances the {len(first)} of the first shards are checked.")
     try:
         report = check_manifest(
-            trainer.utterances,
+            first,
             against=read_utterances(recipe, recipe.data.dev, trainer.labelled) if recipe.data.dev else (),
             vocabulary=task.vocabulary,
             config=task.config,
@@ -137,7 +142,10 @@ def try_it(recipe: Recipe, folder: Path) -> bool:
     trainer = Trainer(recipe, folder)
     for note in trainer.task.notes:
         say(note)
-    trial = try_out(trainer)
+    try:
+        trial = try_out(trainer)
+    finally:
+        trainer.depot.close()
     if trainer.ranks.main:
         print(describe(trial, str(trainer.ranks.device), trainer.precision))
     return True

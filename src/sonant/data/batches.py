@@ -1,90 +1,31 @@
-"""Which rows are heard together, in which order, and the tensors they become.
+"""The rows of a plan as tensors, prepared ahead of time.
 
-A plan is a pure function of (seed, epoch): rows of like lengths, padded to one of a few lengths, a fixed number of rows
-for each, so that a processor prepares few shapes. A step's rows belong to all ranks; each rank takes its share, in
-`accumulate` batches. What is drawn for a row hangs on (seed, epoch, its first utterance) alone, so neither workers nor
-ranks nor interruptions change it.
+Each rank takes its share of a step, in batches. What is drawn for a row hangs on (seed, epoch, its first utterance)
+alone, so neither workers nor ranks nor interruptions change it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sonant.data.augment import change_speed
-from sonant.errors import AudioError, OptionError, SonantError
+from sonant.data.plan import Place, Planner, Row, Step
+from sonant.errors import AudioError, SonantError
 from sonant.types import FloatArray
 
 # N samples, B rows
 
-Floats = NDArray[np.float64]
 Spoil = Callable[[FloatArray, np.random.Generator, float], FloatArray]
 """Varies a row of so much hardship, 0 to 1."""
 TOLERANCE = 0.1
 """Seconds by which a recording may be longer than its manifest says."""
-
-
-@dataclass(frozen=True)
-class BatchSpec:
-    """How batches are made; the fields are explained in `sonant.train.sections.Batches`."""
-
-    seconds: float = 80.0
-    lengths: tuple[float, ...] = ()
-    num_lengths: int = 15
-    accumulate: int = 1
-    join: float = 0.0
-    join_seconds: float = 10.0
-    join_gap: float = 0.4
-    short_seconds: float = 0.0
-    """Longest rows of the first steps, whose lengths count too; 0: they are as long as later."""
-    speed: float = 0.0
-    """Rows are played up to this share faster or slower."""
-    seed: int = 0
-    world: int = 1
-    """Ranks that share a step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One or several utterances, heard one after the other."""
-
-    utterances: tuple[int, ...]
-    gaps: tuple[float, ...]
-    """Seconds of silence before each but the first."""
-    speed: float
-    seconds: float
-    """Its length at that speed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The rows of one step, all ranks together."""
-
-    seconds: float
-    """What each row is padded to."""
-    rows: tuple[Row, ...]
-    size: int
-    """Rows of a batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in the data a run is: the steps before this one are done."""
-
-    step: int = 0
-    epoch: int = 0
-    index: int = 0
-    """Steps of this epoch that are done."""
-    longest: float = 0.0
-    """Seconds of the epoch's longest rows; 0: no limit."""
 
 
 @dataclass(frozen=True)
@@ -117,154 +58,6 @@ class Prepared:
     """Seconds of this step's rows, all ranks together, as planned."""
     padded: float
     """The same with their padding."""
-
-
-class Planner:
-    """Rows and steps of any epoch over utterances of known durations."""
-
-    def __init__(self, durations: Sequence[float], speakers: Sequence[str | None], spec: BatchSpec) -> None:
-        if not durations:
-            raise OptionError("A training set must have utterances, but none is left; check the manifests' durations.")
-        self.durations = np.asarray(durations, np.float64)
-        self.speakers = speakers
-        self.spec = spec
-        if spec.lengths:
-            self.lengths = np.sort(np.asarray(spec.lengths, np.float64))
-            if self.durations.max() > self.lengths[-1]:
-                raise OptionError(
-                    f"batches.lengths must reach the longest utterance, {self.durations.max():.1f} s, but end at "
-                    f"{self.lengths[-1]:g} s; add a length, or lower data.max_seconds."
-                )
-        else:
-            slowest = float(self.durations.max()) * (1 + spec.speed)
-            self.lengths = np.asarray([max(slowest, spec.join_seconds if spec.join else 0.0)])
-            rows = [row.seconds for row in self.rows(0, 0.0)]
-            steps = sum(rows) / (spec.seconds * spec.accumulate * spec.world)
-            count = max(1, min(spec.num_lengths, int(steps / 2)))  # many lengths of few rows each fill no batch
-            if spec.short_seconds:
-                rows += [row.seconds for row in self.rows(0, spec.short_seconds)]
-            self.lengths = choose_lengths(np.asarray(rows), count)
-
-    def rows(self, epoch: int, longest: float) -> list[Row]:
-        """All rows of an epoch, none longer than `longest` seconds (0: no limit), in a random order."""
-        spec, random = self.spec, np.random.default_rng([self.spec.seed, epoch])
-        order = random.permutation(len(self.durations))
-        speeds = np.exp(random.uniform(-1, 1, len(order)) * np.log1p(spec.speed))
-        joined = random.random(len(order)) < spec.join
-        limit = float(self.lengths[-1])
-        # a row that would outgrow the longest length is played faster
-        speeds = np.maximum(speeds, self.durations / limit)
-        limit = min(limit, longest) if longest else limit
-        rows = [
-            Row((int(i),), (), float(speeds[i]), float(self.durations[i] / speeds[i])) for i in order if not joined[i]
-        ]
-        if spec.join:
-            rows += self._join([int(i) for i in order if joined[i]], speeds, min(spec.join_seconds, limit), random)
-        return [row for row in rows if row.seconds <= limit + 1e-9]
-
-    def _join(self, order: list[int], speeds: Floats, limit: float, random: np.random.Generator) -> list[Row]:
-        """Rows of several utterances by one speaker, each filled up to a random length."""
-        by: dict[str | None, list[int]] = {}
-        for i in order:
-            by.setdefault(self.speakers[i], []).append(i)
-        rows: list[Row] = []
-        for own in by.values():
-            at = 0
-            while at < len(own):
-                speed, room = float(speeds[own[at]]), random.uniform(0, limit)
-                taken, gaps, seconds = [own[at]], list[float](), float(self.durations[own[at]])
-                at += 1
-                while at < len(own):
-                    gap = random.uniform(0, self.spec.join_gap)
-                    longer = seconds + gap + float(self.durations[own[at]])
-                    if longer / speed > room:
-                        break
-                    taken.append(own[at])
-                    gaps.append(gap)
-                    seconds = longer
-                    at += 1
-                rows.append(Row(tuple(taken), tuple(gaps), speed, seconds / speed))
-        return rows
-
-    def steps(self, epoch: int, longest: float = 0.0) -> list[Step]:
-        """The steps of an epoch. What fills no step of its length goes to the next longer one; the last is smaller."""
-        rows = self.rows(epoch, longest)
-        random = np.random.default_rng([self.spec.seed, epoch, 1])
-        places = np.searchsorted(self.lengths, [row.seconds - 1e-9 for row in rows])
-        waiting: list[Row] = []
-        steps: list[Step] = []
-        for k, length in enumerate(self.lengths.tolist()):
-            size = self.size(length)
-            whole = size * self.spec.world * self.spec.accumulate
-            waiting += [row for row, place in zip(rows, places, strict=True) if place == k]
-            rest = len(waiting) % whole
-            waiting.sort(key=lambda row: row.seconds)
-            full = len(waiting) - rest
-            order: list[int] = random.permutation(full).tolist()
-            ready = [waiting[i] for i in order]
-            waiting = waiting[full:]
-            steps += [Step(length, tuple(ready[i : i + whole]), size) for i in range(0, len(ready), whole)]
-        if len(waiting) >= self.spec.world:
-            steps.append(Step(self._fitting(waiting), tuple(waiting), self.size(float(self.lengths[-1]))))
-        return [steps[i] for i in random.permutation(len(steps)).tolist()]
-
-    def size(self, length: float) -> int:
-        """Rows of a batch of this length."""
-        return max(1, int(self.spec.seconds / length + 1e-9))
-
-    def _fitting(self, rows: list[Row]) -> float:
-        """The shortest length that takes all rows."""
-        return float(self.lengths[np.searchsorted(self.lengths, max(row.seconds for row in rows) - 1e-9)])
-
-    def walk(self, place: Place, longest: Callable[[int], float]) -> Generator[tuple[Place, Step]]:
-        """Steps from `place` on without end, each with the place after it; `longest` limits the rows by the step.
-
-        Where the limit changes, the epoch ends.
-        """
-        step, epoch, index = place.step, place.epoch, place.index
-        limit = longest(step) if index == 0 else place.longest
-        while True:
-            steps = self.steps(epoch, limit)
-            if not steps:
-                raise OptionError(
-                    f"An epoch must have a batch, but no row is at most {limit:g} s long, or there are fewer rows than "
-                    "ranks; raise batches.short_seconds, or give more data."
-                )
-            while index < len(steps) and longest(step) == limit:
-                step, index = step + 1, index + 1
-                yield Place(step, epoch, index, limit), steps[index - 1]
-            epoch, index, limit = epoch + 1, 0, longest(step)
-
-    def padding(self, epoch: int = 0) -> float:
-        """The share of an epoch's audio that is padding."""
-        steps = self.steps(epoch)
-        heard = sum(row.seconds for step in steps for row in step.rows)
-        return 1 - heard / sum(step.seconds * len(step.rows) for step in steps)
-
-
-def choose_lengths(rows: Floats, count: int, candidates: int = 200) -> Floats:
-    """At most `count` lengths to which rows of these seconds are padded with the least padding in all.
-
-    Dynamic programming over the rows' quantiles: time grows with count * candidates squared.
-    """
-    rows = np.sort(rows)
-    ends = np.unique(np.ceil(np.linspace(0, len(rows), min(candidates, len(rows)) + 1)).astype(int))[1:]
-    ends = ends[np.append(rows[ends[1:] - 1] > rows[ends[:-1] - 1], True)]  # of equal candidates the last
-    starts = np.append(0, ends)
-    sums = np.append(0.0, np.cumsum(rows))[starts]
-    # padding of the rows between candidate i and candidate j, all brought to candidate j's length
-    cost = rows[ends - 1][None] * (starts[None, 1:] - starts[:, None]) - (sums[None, 1:] - sums[:, None])
-    cost = np.where(starts[:, None] < starts[None, 1:], cost, np.inf)
-    best, chosen = cost[0], list[NDArray[np.intp]]()
-    for _ in range(min(count, len(ends)) - 1):
-        total = np.append(np.inf, best)[:, None] + cost
-        chosen.append(total.argmin(0))
-        best = total.min(0)
-    at, lengths = len(ends) - 1, [float(rows[-1])]
-    for last in reversed(chosen):
-        at = int(last[at]) - 1
-        lengths.append(float(rows[ends[at] - 1]))
-    return np.asarray(lengths[::-1])
 
 
 @dataclass(frozen=True)
@@ -344,9 +137,9 @@ class Loader:
         )
         return batch, failed
 
-    def step(self, step: Step, place: Place, rank: int, spec: BatchSpec, hardship: float) -> Prepared:
-        """One rank's part of a step."""
-        own = step.rows[rank :: spec.world]
+    def step(self, step: Step, place: Place, rank: int, world: int, hardship: float) -> Prepared:
+        """The part of a step that is one rank's of so many."""
+        own = step.rows[rank::world]
         batches: list[Batch] = []
         failed: list[str] = []
         for i in range(0, len(own), step.size):
@@ -376,22 +169,35 @@ def stream(
     ahead: int = 4,
     longest: Callable[[int], float] = lambda _: 0.0,
     hardship: Callable[[int], float] = lambda _: 1.0,
+    hold: Callable[[int, int], None] = lambda _epoch, _group: None,
 ) -> Generator[Prepared]:
     """One rank's batches from `place` on, without end, `ahead` steps of them prepared by `workers` threads.
 
-    Close it to let the threads go.
+    `hold` is told epoch and group of each step before that is waited for: no step of an earlier group is still to come,
+    and none of a later one than the next is begun. Close it to let the threads go.
     """
-    walk = planner.walk(place, longest)
+    walk = _turns(planner.walk(place, longest))
+    turn, after, step = next(walk)
+    coming: deque[tuple[int, Place, Step, Future[Prepared]]] = deque()
     with ThreadPoolExecutor(max(workers, 1), "batches") as pool:
-
-        def submit(after: Place, step: Step) -> Future[Prepared]:
-            return pool.submit(loader.step, step, after, rank, planner.spec, hardship(after.step - 1))
-
-        coming = deque(submit(*step) for step in islice(walk, max(ahead, 1)))
         try:
             while True:
-                yield coming.popleft().result()
-                coming.append(submit(*next(walk)))
+                current, place, head = coming[0][:3] if coming else (turn, after, step)
+                hold(place.epoch, head.group)
+                while len(coming) < max(ahead, 1) and turn <= current + 1:
+                    future = pool.submit(loader.step, step, after, rank, planner.world, hardship(after.step - 1))
+                    coming.append((turn, after, step, future))
+                    turn, after, step = next(walk)
+                yield coming.popleft()[-1].result()
         finally:
-            for future in coming:
+            for *_, future in coming:
                 future.cancel()
+
+
+def _turns(walk: Iterable[tuple[Place, Step]]) -> Generator[tuple[int, Place, Step]]:
+    """A walk with the number of groups that came before."""
+    turn, last = -1, None
+    for after, step in walk:
+        if (after.epoch, step.group) != last:
+            turn, last = turn + 1, (after.epoch, step.group)
+        yield turn, after, step

@@ -1,6 +1,7 @@
 """Manifests: one utterance a line as JSON, under NeMo's field names, read and written as streams.
 
 `audio_filepath` is relative to the manifest's folder, and may lead into a tar archive: `train-000000.tar/17.flac`.
+Manifests may lie at URLs, and their paths may be some.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 from sonant import audio
 from sonant.audio import AudioStream
 from sonant.audio.samples import reason
+from sonant.data.remote import is_url, open_url
 from sonant.errors import AudioError, DataError
 from sonant.files import open_output, unpacked
 from sonant.types import FloatArray
@@ -51,6 +53,8 @@ class Utterance:
     """Every other key of the line, kept as it was."""
     encoded: bytes | None = field(default=None, repr=False, compare=False)
     """The bytes of the audio file, where they came along (`read_shards`)."""
+    local: str | None = field(default=None, repr=False, compare=False)
+    """Where the audio file lies now, if it was fetched from where `audio` says."""
 
     @property
     def name(self) -> str:
@@ -63,7 +67,7 @@ def read_manifest(path: str | PathLike[str]) -> Iterator[Utterance]:
 
     Raises `DataError` that names file and line for what is no utterance, or where the file holds none.
     """
-    folder = Path(path).parent
+    folder = os.fspath(path).rpartition("/")[0] if is_url(path) else Path(path).parent
     count = 0
     for number, line in read_lines(path):
         if not line.strip():
@@ -88,6 +92,8 @@ def write_manifest(path: str | PathLike[str], utterances: Iterable[Utterance]) -
 
 def relative_to(path: str, folder: Path) -> str:
     """`path` from `folder` on where it lies below it, else from the root; with slashes on every system."""
+    if is_url(path):
+        return path
     full = Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve() would follow the links of a data set
     for base in (folder, Path(os.path.abspath(folder))):  # noqa: PTH100
         if full.is_relative_to(base):
@@ -95,8 +101,11 @@ def relative_to(path: str, folder: Path) -> str:
     return full.as_posix()
 
 
-def from_fields(values: Mapping[str, Any], folder: Path, where: str, encoded: bytes | None = None) -> Utterance:
-    """The utterance of one line; `where` names the line in the `DataError` of a wrong value."""
+def from_fields(values: Mapping[str, Any], folder: Path | str, where: str, encoded: bytes | None = None) -> Utterance:
+    """The utterance of one line; `where` names the line in the `DataError` of a wrong value.
+
+    `folder` is a text where it is a URL.
+    """
     rest = dict(values)
     path = rest.pop("audio_filepath", None)
     if not isinstance(path, str) or not path:
@@ -113,7 +122,9 @@ def from_fields(values: Mapping[str, Any], folder: Path, where: str, encoded: by
         if value is not None and not (type(value) in (int, float) and least <= value < math.inf):
             raise DataError(f"{where} must have seconds as {key}, but has {value!r} there; correct the line.")
         seconds[key] = None if value is None else float(value)
-    return Utterance(str(folder / path), **texts, **seconds, extra=rest, encoded=encoded)
+    if not is_url(path):
+        path = f"{folder}/{path}" if isinstance(folder, str) else str(folder / path)
+    return Utterance(path, **texts, **seconds, extra=rest, encoded=encoded)
 
 
 def to_fields(utterance: Utterance, path: str) -> dict[str, Any]:
@@ -129,7 +140,7 @@ def read_lines(path: str | PathLike[str]) -> Iterator[tuple[int, str]]:
     """The lines of a text file, packed or not, each with its number from 1; `DataError` where it cannot be read."""
     number = 0
     try:
-        with Path(path).open("rb") as file:
+        with open_url(os.fspath(path)) if is_url(path) else Path(path).open("rb") as file:
             for number, line in enumerate(unpacked(file), 1):
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
@@ -158,7 +169,7 @@ def open_utterance(utterance: Utterance, sample_rate: int = 16_000) -> AudioStre
     offset, duration = utterance.offset, utterance.duration if utterance.offset is not None else None
     if utterance.encoded is not None:
         file = io.BytesIO(utterance.encoded)
-    elif (inside := split_archive(utterance.audio)) is not None:
+    elif (inside := split_archive(utterance.local or utterance.audio)) is not None:
         file = _open_member(*inside)
     else:
         return audio.open_audio(utterance.audio, sample_rate, offset=offset, duration=duration)
@@ -176,7 +187,7 @@ def read_encoded(utterance: Utterance) -> bytes:
     """The bytes of the utterance's whole file; `AudioError` where it cannot be read."""
     if utterance.encoded is not None:
         return utterance.encoded
-    if (inside := split_archive(utterance.audio)) is not None:
+    if (inside := split_archive(utterance.local or utterance.audio)) is not None:
         return _open_member(*inside).getvalue()
     try:
         return Path(utterance.audio).read_bytes()
@@ -197,6 +208,8 @@ def split_archive(path: str) -> tuple[str, str] | None:
 
 
 def _open_member(archive: str, member: str) -> io.BytesIO:
+    if is_url(archive):
+        raise AudioError(f"{archive} must lie on this machine for anything but data.train; copy it here.")
     try:
         place = _index(archive, Path(archive).stat().st_mtime_ns).get(member)
         if place is None:

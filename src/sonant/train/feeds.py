@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from sonant.data.augment import Spoiling, spoil
-from sonant.data.batches import Batch, BatchSpec, Loader, Planner, Row
-from sonant.data.manifest import Utterance, read_manifest, read_utterance
-from sonant.errors import DataError, OptionError, SonantError
+from sonant.data.batches import Batch, Loader
+from sonant.data.depot import Depot
+from sonant.data.manifest import Utterance, read_manifest, read_utterance, split_archive
+from sonant.data.plan import Batches, Planner, Row
+from sonant.data.remote import is_url
+from sonant.errors import AudioError, DataError, OptionError, SonantError
+from sonant.files import cache_folder
 from sonant.train.ranks import Ranks
 from sonant.train.recipe import Recipe
 from sonant.train.task import Task
@@ -55,21 +62,51 @@ def cut(utterance: Utterance, most: float) -> list[Utterance]:
     return [replace(utterance, offset=offset + i * length, duration=length) for i in range(number)]
 
 
-def batch_spec(recipe: Recipe, world: int) -> BatchSpec:
-    """How the recipe's batches are made on so many ranks."""
-    b = recipe.batches
-    return BatchSpec(
-        b.seconds, b.lengths, b.num_lengths, b.accumulate, b.join, b.join_seconds, b.join_gap,
-        b.short_seconds if b.short_share else 0.0, recipe.augment.speed, recipe.run.seed, world,
-    )  # fmt: skip
+def make_planner(recipe: Recipe, utterances: Sequence[Utterance], world: int) -> Planner:
+    """How the recipe's batches are made of utterances on so many ranks."""
+    return Planner(
+        [u.duration or 0 for u in utterances],
+        [u.speaker for u in utterances],
+        recipe.batches,
+        recipe.augment.speed,
+        recipe.run.seed,
+        world,
+        [_shard_of(u, recipe.batches.shards > 0) for u in utterances],
+    )
 
 
-def make_loader(recipe: Recipe, task: Task, utterances: Sequence[Utterance], spoils: bool) -> Loader:
-    """Rows of utterances as the task wants them, varied as the recipe says where `spoils`."""
+def _shard_of(utterance: Utterance, grouped: bool) -> str | None:
+    """The shard with which alone an utterance is heard: one at a URL, or any where all are `grouped`."""
+    inside = split_archive(utterance.audio)
+    return inside[0] if inside and (grouped or is_url(inside[0])) else None
+
+
+def at_hand(depot: Depot, utterances: Sequence[Utterance]) -> list[Utterance]:
+    """The same with where their shards lie, but for those whose shard is lost."""
+    found: list[Utterance] = []
+    for utterance in utterances:
+        try:
+            found.append(depot.near(utterance))
+        except AudioError:
+            found.append(utterance)
+    return found
+
+
+def make_depot(folder: Path, ranks: Ranks) -> Depot:
+    """Where the shards at URLs come to, of the run in `folder`: in the cache folder, for all ranks of a machine."""
+    name = hashlib.blake2b(os.fsencode(folder.absolute()), digest_size=8).hexdigest()
+    return Depot(cache_folder() / "shards" / name, ranks.first_here)
+
+
+def make_loader(recipe: Recipe, task: Task, utterances: Sequence[Utterance], depot: Depot | None = None) -> Loader:
+    """Rows of utterances as the task wants them; with a depot those of training, varied as the recipe says."""
     rate, augment = task.sample_rate, recipe.augment
     least, most = augment.noise_db
     spec = Spoiling(augment.gain_db, augment.noise, (least, most), augment.room, augment.band)
-    noises = [u for path in augment.noise_files for u in read_manifest(path)] if spoils else []
+    noises = [u for path in augment.noise_files for u in read_manifest(path)] if depot else []
+
+    def read(i: int) -> FloatArray:
+        return read_utterance(depot.near(utterances[i]) if depot else utterances[i], rate)
 
     def recorded(generator: np.random.Generator) -> FloatArray:
         return read_utterance(noises[int(generator.integers(len(noises)))], rate)
@@ -78,14 +115,14 @@ def make_loader(recipe: Recipe, task: Task, utterances: Sequence[Utterance], spo
         return spoil(samples, rate, spec, generator, share, recorded if noises else None)
 
     return Loader(
-        read=remembering(lambda i: read_utterance(utterances[i], rate), recipe.run.memory * 1e9 if spoils else 0.0),
+        read=remembering(read, recipe.run.memory * 1e9 if depot else 0.0),
         names=[u.name for u in utterances],
         texts=[task.text(u.text or "") for u in utterances],
         sample_rate=rate,
         normalize=task.normalize,
         fewest=task.config.receptive_field,
         seed=recipe.run.seed,
-        spoil=vary if spoils and spec != Spoiling(noise_db=(least, most)) else None,
+        spoil=vary if depot and spec != Spoiling(noise_db=(least, most)) else None,
         space=task.space,
         wants_clean=task.wants_clean,
     )
@@ -109,12 +146,13 @@ def remembering(read: Callable[[int], FloatArray], most: float) -> Callable[[int
     return read_or_recall
 
 
-def clean_rows(loader: Loader, durations: Sequence[float], seed: int) -> Iterator[FloatArray]:
+def clean_rows(loader: Loader, durations: Mapping[int, float], seed: int) -> Iterator[FloatArray]:
     """Utterances as the model hears them, in a random order, without end; those that cannot be read are left out."""
+    every = list(durations)
     random = np.random.default_rng([seed, 2])
     while True:
         heard = 0
-        for i in random.permutation(len(durations)).tolist():
+        for i in random.permutation(every).tolist():
             try:
                 samples = loader.row(Row((i,), (), 1.0, durations[i]))
             except SonantError:
@@ -132,10 +170,10 @@ class DevSet:
         every = read_utterances(recipe, recipe.data.dev, task.labelled)
         chosen = np.linspace(0, len(every) - 1, min(recipe.data.dev_rows, len(every))).astype(int)
         utterances = [every[i] for i in chosen]
-        spec = BatchSpec(seconds=recipe.batches.seconds, num_lengths=recipe.batches.num_lengths)
-        planner = Planner([u.duration or 0 for u in utterances], [None] * len(utterances), spec)
+        batches = Batches(seconds=recipe.batches.seconds, num_lengths=recipe.batches.num_lengths)
+        planner = Planner([u.duration or 0 for u in utterances], [None] * len(utterances), batches)
         self.steps = planner.steps(0)[ranks.rank :: ranks.world]
-        self.loader = make_loader(recipe, task, utterances, spoils=False)
+        self.loader = make_loader(recipe, task, utterances)
 
     def batches(self) -> Iterator[Batch]:
         """Rows of like lengths, side by side; `DataError` for a file that cannot be read."""

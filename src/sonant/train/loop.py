@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sonant.data.batches import Batch, Place, Planner, Prepared, stream
+from sonant.data.batches import Batch, Prepared, stream
+from sonant.data.plan import Place
 from sonant.engines.torch import find_precision
 from sonant.errors import TrainingError
-from sonant.train.feeds import DevSet, batch_spec, clean_rows, make_loader, placed, quiet_batch, read_utterances
+from sonant.train import feeds
 from sonant.train.guard import Reading
 from sonant.train.layout import make_layout, restore, transformers
 from sonant.train.metrics import Sums, Totals, add_sums, means, rounded
@@ -55,7 +56,7 @@ class Trainer:
             torch.set_num_threads(recipe.run.threads)
         self.folder = RunFolder(folder, recipe, self.ranks.main)
         self.labelled = find_task(recipe).labelled
-        self.utterances = read_utterances(recipe, recipe.data.train, self.labelled)
+        self.utterances = feeds.read_utterances(recipe, recipe.data.train, self.labelled)
         torch.manual_seed(recipe.run.seed)
         self.task = make_task(recipe, [u.text for u in self.utterances])
         self.model = self.task.model
@@ -65,14 +66,14 @@ class Trainer:
         self.parameters = list(self.model.parameters())
         self.optimiser = make_optimiser(self.parameters, recipe.optim, self.ranks.device)
         self.average = WeightAverage(self.model, recipe.optim.average) if recipe.optim.average else None
-        spec = batch_spec(recipe, self.ranks.world)
-        self.planner = Planner([u.duration or 0 for u in self.utterances], [u.speaker for u in self.utterances], spec)
-        self.loader = make_loader(recipe, self.task, self.utterances, spoils=True)
+        self.planner = feeds.make_planner(recipe, self.utterances, self.ranks.world)
+        self.depot = feeds.make_depot(folder, self.ranks)
+        self.loader = feeds.make_loader(recipe, self.task, self.utterances, self.depot)
         self.place, self.best, self.skipped, self.unreadable = Place(), math.inf, 0, 0
         self.heard = self.elapsed = 0.0
         self.guard, self.restarts, self.candidate = self.task.guard, 0, -1
         self.named: set[str] = set()
-        self.dev: DevSet | None = None
+        self.dev: feeds.DevSet | None = None
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the end; False where `stop` ended it before, with its state saved."""
@@ -88,8 +89,9 @@ class Trainer:
 
     def begin(self) -> None:
         """What comes before the first step: all ranks begin with the same numbers."""
-        durations = [u.duration or 0 for u in self.utterances]
-        self.task.begin(clean_rows(self.loader, durations, self.recipe.run.seed))
+        self.hold()
+        durations = {i: self.utterances[i].duration or 0 for i in self.planner.first()}
+        self.task.begin(feeds.clean_rows(self.loader, durations, self.recipe.run.seed))
         self.ranks.share(*self.layout.copies())
 
     def _go(self, stop: Callable[[], bool]) -> bool:
@@ -116,8 +118,13 @@ class Trainer:
                     self.save()
                     saved = time.monotonic()
         finally:
+            self.depot.close()
             batches.close()
         return not stopped
+
+    def hold(self, epoch: int = 0, group: int = 0) -> None:
+        """Have the shards of a group, and let those of the next one come."""
+        self.depot.hold(self.planner.near(epoch, group))
 
     def stream(self) -> Any:
         """This rank's batches from where the run is."""
@@ -131,6 +138,7 @@ class Trainer:
             ahead=batches.ahead,
             longest=lambda step: batches.short_seconds if step < batches.short_share * steps else 0.0,
             hardship=lambda step: hardship(self.recipe, step),
+            hold=self.hold,
         )
 
     def step(self, prepared: Prepared, totals: Totals, wishes: Sequence[bool] = ()) -> list[bool]:
@@ -241,7 +249,7 @@ class Trainer:
                 transformer.drops = torch.Generator().manual_seed(int(seed))  # ranks gather the same layers
 
         def work() -> tuple[Tensor, Losses]:
-            losses = self.task.loss(placed(batch, self.ranks.device), generator, step)
+            losses = self.task.loss(feeds.placed(batch, self.ranks.device), generator, step)
             return losses.sum, losses
 
         with self.autocast():
@@ -250,7 +258,7 @@ class Trainer:
     def _keep_pace(self, step: int, k: int) -> None:
         """A pass that counts nothing, where other ranks have more batches: sharded layers are gathered by all."""
         kept = [buffer.clone() for buffer in self.model.buffers()]  # norms over batches would learn from it
-        (self._losses(quiet_batch(self.task), step, k).sum * 0).backward()
+        (self._losses(feeds.quiet_batch(self.task), step, k).sum * 0).backward()
         for buffer, before in zip(self.model.buffers(), kept, strict=True):
             buffer.copy_(before)
 
@@ -274,7 +282,7 @@ class Trainer:
 
     def _note(self, totals: Totals, what: str, names: tuple[str, ...]) -> None:
         """Name rows that were left out, each once."""
-        new = [name for name in names if name not in self.named]
+        new = [name for name in dict.fromkeys(names) if name not in self.named]
         self.named.update(new)
         if new:
             totals.events.append({"event": what, "names": new})
@@ -332,14 +340,14 @@ class Trainer:
     def _score(self) -> dict[str, float]:
         """All ranks' scores together: each hears its share of the development set."""
         self.model.eval()
-        self.dev = self.dev or DevSet(self.recipe, self.task, self.ranks)
+        self.dev = self.dev or feeds.DevSet(self.recipe, self.task, self.ranks)
         batches, device = self.dev.batches(), self.ranks.device
         idle = self.layout.rounds(len(self.dev.steps)) - len(self.dev.steps)
 
         def work() -> Sums:
-            found = self.task.score(placed(batch, device) for batch in batches)
+            found = self.task.score(feeds.placed(batch, device) for batch in batches)
             for _ in range(idle):  # counts nothing, but other ranks have more batches
-                self.task.score([placed(quiet_batch(self.task), device)])
+                self.task.score([feeds.placed(feeds.quiet_batch(self.task), device)])
             return found
 
         with self.autocast():

@@ -28,6 +28,8 @@ class Ranks:
     rank: int
     world: int
     device: torch.device
+    first_here: bool = True
+    """Whether this one fetches for all of its machine."""
 
     @property
     def main(self) -> bool:
@@ -87,4 +89,4 @@ def open_ranks(run: Run) -> Ranks:
     state = PartialState(cpu=run.device == "cpu")
     shared = state.num_processes > 1 and state.device is not None
     device = torch.device(state.device if shared else find_device(run.device))  # type: ignore[arg-type]
-    return Ranks(state.process_index, state.num_processes, device)
+    return Ranks(state.process_index, state.num_processes, device, state.local_process_index == 0)

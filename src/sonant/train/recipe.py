@@ -159,7 +159,7 @@ _AT_LEAST: dict[str, int] = {
     "pretrain.clusters": 2, "pretrain.teacher_layer": 1, "pretrain.cluster_frames": 2, "run.restarts": 0,
     "run.seed": 0, "run.threads": 0, "run.max_skipped": 0, "run.max_unreadable": 0, "data.sample_rate": 1000,
     "task.mel_weight": 0, "optim.eps": 0, "optim.weight_decay": 0, "optim.clip": 0, "schedule.final": 0,
-    "augment.gain_db": 0, "batches.join_gap": 0, "pretrain.unmasked": 0, "pretrain.penalty": 0,
+    "batches.shards": 0, "augment.gain_db": 0, "batches.join_gap": 0, "pretrain.unmasked": 0, "pretrain.penalty": 0,
 }  # fmt: skip
 _OVER_ZERO = (
     "optim.lr", "batches.seconds", "batches.lengths", "batches.join_seconds", "schedule.initial", "data.max_seconds",

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sonant.data.plan import Batches
+
+__all__ = ["Augment", "Batches", "Data", "Model", "Optim", "Pretrain", "Run", "Schedule", "TaskSection"]
+
 
 @dataclass(frozen=True)
 class Data:
@@ -154,33 +158,6 @@ class Augment:
     mask_channel: float = 0.0
     """The same of the channels."""
     mask_channel_length: int = 64
-
-
-@dataclass(frozen=True)
-class Batches:
-    """What is heard together."""
-
-    seconds: float = 80.0
-    """Seconds of audio, padding included, of one rank's batch."""
-    lengths: tuple[float, ...] = ()
-    """Seconds of a row; each row is padded to the next. Empty: chosen to pad least."""
-    num_lengths: int = 15
-    """Lengths to choose where `lengths` is empty: oneDNN prepares a primitive for each."""
-    accumulate: int = 1
-    """Batches of a step."""
-    join: float = 0.0
-    """Share of utterances that are heard in rows of several, by one speaker."""
-    join_seconds: float = 10.0
-    """Seconds of such a row at most."""
-    join_gap: float = 0.4
-    """Seconds of silence between two of them at most."""
-    short_share: float = 0.0
-    """Share of the steps at the beginning in which only rows up to `short_seconds` are heard."""
-    short_seconds: float = 5.0
-    workers: int = 1
-    """Threads that prepare batches."""
-    ahead: int = 4
-    """Batches prepared in advance."""
 
 
 @dataclass(frozen=True)

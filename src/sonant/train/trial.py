@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sonant.data.batches import Place, Step
+from sonant.data.plan import Place, Step
 from sonant.model.encoder import count_parameters
 from sonant.train.loop import Trainer
 from sonant.train.metrics import Totals
@@ -42,7 +42,8 @@ def try_out(trainer: Trainer, count: int = 2) -> Trial:
     """Take the costliest step of an epoch, for its memory, then `count` usual ones twice, timed the second time."""
     trainer.task.set_trainable(trainer.recipe.schedule.steps)
     learning = count_parameters(p for p in trainer.parameters if p.requires_grad)
-    steps = trainer.planner.steps(0)
+    trainer.hold()
+    steps = [step for step in trainer.planner.steps(0) if step.group == 0]
     audio = sum(row.seconds for step in steps for row in step.rows)
     usual = sorted(steps, key=lambda step: step.seconds * len(step.rows))[len(steps) // 2 :][:count]
     _take(trainer, max(steps, key=lambda step: (step.seconds * len(step.rows), step.seconds)))
@@ -72,8 +73,7 @@ def try_out(trainer: Trainer, count: int = 2) -> Trial:
 def _take(trainer: Trainer, step: Step) -> None:
     """Learn from a step as at the end of the run, when all is learnt and masked."""
     trainer.place = Place(trainer.recipe.schedule.steps - 1)
-    spec = trainer.planner.spec
-    trainer.step(trainer.loader.step(step, trainer.place, trainer.ranks.rank, spec, 1.0), Totals())
+    trainer.step(trainer.loader.step(step, trainer.place, trainer.ranks.rank, trainer.ranks.world, 1.0), Totals())
 
 
 def peak_memory(device: torch.device) -> int:
