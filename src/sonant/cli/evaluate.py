@@ -76,7 +76,7 @@ def run(
         from sonant.data.manifest import read_manifest
         from sonant.recognizer import load
         from sonant.train.evaluate import check_texts
-        from sonant.train.scores import Normalisation, compare
+        from sonant.train.scores import Normalisation
 
         utterances = list(read_manifest(manifest))
         check_texts(utterances)
@@ -89,18 +89,7 @@ def run(
             asr = load(source, language=language, progress=sys.stderr.isatty(), **runner, **decoding)
             evaluations.append(evaluate_one(asr, utterances, rules, seed, journal))
             del asr  # two large models may not fit side by side
-        comparison = compare(*evaluations) if len(evaluations) == 2 else None
-        result = as_json(evaluations, comparison, by or [])
-        if output:
-            from sonant.files import write_text
-
-            write_text(output / "evaluation.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-        if format is Format.json:
-            sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
-        else:
-            from sonant.cli.scores import Report
-
-            Report(worst, confusions).print(evaluations, comparison, by or [])
+        tell(evaluations, by or [], output, None if format is Format.json else (worst, confusions))
     raise SystemExit(FAILED if any(evaluation.failures for evaluation in evaluations) else DONE)
 
 
@@ -124,6 +113,24 @@ def evaluate_one(
     for _, reason in evaluation.failures:
         say(reason)
     return evaluation
+
+
+def tell(evaluations: list[Evaluation], by: list[str], output: Path | None, shown: tuple[int, int] | None) -> None:
+    """Keep what was found in the folder, if any, and print it: with so many worst and frequent errors, or as JSON."""
+    from sonant.train.scores import compare
+
+    comparison = compare(*evaluations) if len(evaluations) == 2 else None
+    result = as_json(evaluations, comparison, by)
+    if output:
+        from sonant.files import write_text
+
+        write_text(output / "evaluation.json", json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    if shown is None:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+    else:
+        from sonant.cli.scores import Report
+
+        Report(*shown).print(evaluations, comparison, by)
 
 
 def as_json(evaluations: list[Evaluation], comparison: Any, by: list[str]) -> dict[str, Any]:
