@@ -47,7 +47,7 @@ def size_of(url: str) -> int | None:
 def _find(url: str) -> tuple[Any, str]:
     """The store that a URL leads to, and the path in it."""
     try:
-        from fsspec.core import url_to_fs
+        from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
     except ImportError:
         raise MissingExtraError("Files at URLs need fsspec: pip install 'sonant[remote]'") from None
     try:
