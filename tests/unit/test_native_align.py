@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -171,6 +172,7 @@ def test_a_narrow_search_that_misses_the_best_way_does_not_call_it_exact() -> No
     added = generator.integers(1, 6, 150).tolist()
     case = Case(values, [*spoken[:100].tolist(), *added, *spoken[100:].tolist()], [])
     narrow = fast_align(case, threshold=30.0, exact=False)
+    assert fast_align(case, threshold=30.0, most_cells=1000) == narrow  # the proof is given up
     proof, starts, ends, _ = fast_align(case, threshold=30.0)
     slow = slow_align(case.log_probs, case.tokens, WILDCARD_COST, [])
     assert slow is not None
@@ -178,6 +180,58 @@ def test_a_narrow_search_that_misses_the_best_way_does_not_call_it_exact() -> No
     assert total(case, starts, ends) == pytest.approx(slow.total, abs=1e-2)
     assert narrow[0] == PRUNED
     assert total(case, narrow[1], narrow[2]) < slow.total - 1
+
+
+@cache
+def ten_minutes() -> tuple[list[list[int]], np.ndarray]:
+    """Words of 26 letters, as often as in a language, and a separator (27), in 30,000 frames."""
+    generator = np.random.default_rng(11)
+    known = [generator.integers(1, 27, generator.integers(1, 9)).tolist() for _ in range(1500)]
+    words, heard = [], []
+    while len(heard) < 30_000:
+        words.append([*known[min(generator.zipf(1.3), len(known)) - 1], 27])
+        mumbled = generator.random() < 0.15
+        for letter in words[-1]:
+            letter = int(generator.integers(1, 28)) if generator.random() < (0.4 if mumbled else 0.01) else letter
+            heard += [letter] * int(generator.integers(1, 3)) + [0] * int(generator.poisson(1.8))
+    probs = generator.gamma(0.3, size=(len(heard), 28)) * 0.003 + 1e-8
+    probs[np.arange(len(heard)), heard] += generator.beta(9, 1, len(heard))
+    probs[:, 0] += generator.beta(1, 20, len(heard))
+    return words, np.log(probs / probs.sum(1, keepdims=True)).astype(np.float32)
+
+
+def told(words: list[list[int]], lenient: bool, values: np.ndarray) -> Case:
+    """A text of words that may be left out, with wildcards around each twelve of them; or of nothing but its words."""
+    tokens: list[int] = []
+    units: list[Unit] = []
+    for i, word in enumerate(words):
+        if lenient and i % 12 == 0:
+            units.append((len(tokens), len(tokens) + 1, 0.0))
+            tokens.append(values.shape[1])
+        if lenient:
+            units.append((len(tokens), len(tokens) + len(word), 5.0 * len(word)))
+        tokens += word
+    return Case(values, tokens, units)
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+@pytest.mark.parametrize(("extra", "missing"), [(5, 0), (60, 0), (0, 60)])
+def test_ten_minutes_whose_text_does_not_fit_are_aligned_as_without_giving_anything_up(
+    extra: int, missing: int, lenient: bool
+) -> None:
+    words, values = ten_minutes()
+    middle = len(words) // 2
+    spoilt = [*words[:middle], *words[:extra][::-1], *words[middle + missing :]]
+    case = told(spoilt, lenient, values)
+    whole = fast_align(case, threshold=2e6)
+    proof, starts, ends, _ = fast_align(case)
+    assert proof == whole[0] == EXACT
+    best = total(case, *whole[1:3])
+    assert total(case, starts, ends) == pytest.approx(best, abs=0.05)
+    narrow = fast_align(case, exact=False)
+    assert narrow[0] == PRUNED
+    if not lenient:  # then the first search loses its way
+        assert total(case, *narrow[1:3]) < best - 100
 
 
 @pytest.mark.parametrize("bad", [{"tokens": [0]}, {"tokens": [4]}, {"blank": 3}, {"unit": (1, 1)}, {"unit": (0, 9)}])

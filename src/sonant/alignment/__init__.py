@@ -42,7 +42,7 @@ MISMATCH = 0.2
 SHORTEST = 0.3
 """Seconds of speech outside the text that are worth telling."""
 MEMORY = 1 << 30
-"""Bytes that a search may take above its inputs, unless told otherwise."""
+"""Bytes that a search may take for what it remembers, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Alignment(Sequence[Word]):
     lines: tuple[Segment, ...]
     """The lines of the text (of a text on a single line its sentences) as segments."""
     status: Status
-    """`exact`: no way to place the text is likelier. `pruned`: a likelier one may exist, for memory did not suffice or
-    speed was wanted. `mismatch`: more than a fifth of the words were not heard, whatever the search."""
+    """`exact`: no way to place the text is likelier. `pruned`: a likelier one may exist, for speed was wanted or the
+    proof would have taken minutes. `mismatch`: more than a fifth of the words were not heard, whatever the search."""
     score: float
     """Sum of the log-probabilities along the way."""
     unheard: tuple[int, ...] = ()
@@ -94,10 +94,11 @@ def align(
     """The words of `text` (or of its lines) where the emissions of the whole recording hold them.
 
     A word keeps its case and punctuation; numbers are searched for as the `language` says them. With `star="none"` and
-    `leave_out=False` all audio and all of the text belong together. `exact=False` is several times faster. `offset`
-    are the seconds by which the model is late. An hour takes under a second and a few megabytes, ten hours about half
-    a minute. Raises `AlignmentError` for a text that cannot have been said, and `OptionError` for what are no
-    log-probabilities.
+    `leave_out=False` all audio and all of the text belong together. `exact=False` does without the proof. `offset` are
+    the seconds by which the model is late. An hour whose text fits takes under a second of processor time; the proof
+    grows with the square of the length and is given up after 2^36 cells, a minute or two, but never for want of
+    `max_memory` bytes: with fewer it computes more again. Raises `AlignmentError` for a text that cannot have been
+    said, and `OptionError` for what are no log-probabilities.
     """
     if not isfinite(offset) or star not in ("lines", "words", "none") or max_memory < 0:
         raise OptionError(

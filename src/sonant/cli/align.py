@@ -55,7 +55,7 @@ def run(
         bool, typer.Option("--all-words", help="Give every word a place, even if it is not heard.")
     ] = False,
     fast: Annotated[bool, typer.Option("--fast", help="Do without the proof that no other way is likelier.")] = False,
-    max_memory: Annotated[int, typer.Option(help="Megabytes that the search may take.", min=0)] = 1024,
+    max_memory: Annotated[int, typer.Option(help="Megabytes to remember; fewer are slower.", min=0)] = 1024,
     language: Language = None,
     engine: Engine = EngineName.auto,
     device: Device = "auto",
@@ -72,17 +72,11 @@ def run(
         suffix = suffix_of(format, output)
         lines = read_lines(text)
         from sonant.recognizer import load
-        from sonant.subtitles import render, save, to_json
 
         asr = load(
-            model,
-            language=language,
-            engine=engine,
-            device=device,
-            precision=precision,
-            threads=threads,
+            model, language=language, engine=engine, device=device, precision=precision, threads=threads,
             progress=sys.stderr.isatty(),
-        )
+        )  # fmt: skip
         if asr.checkpoint.note:
             say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
         bar = ProgressBar(audio)
@@ -100,13 +94,7 @@ def run(
         finally:
             bar.close()
         transcript = transcript_of(found, asr, audio, told[0])
-        for warning in transcript.warnings:
-            say(warning)
-        if output:
-            save(transcript, output, case="asis")
-        else:
-            written = to_json(transcript, indent=None) if suffix == ".json" else render(transcript, suffix, case="asis")
-            print(written, end="", flush=True)
+        write(transcript, suffix, output)
     raise SystemExit(FAILED if found.status == "mismatch" else DONE)
 
 
@@ -129,6 +117,19 @@ def read_lines(path: Path) -> str:
         raise OptionError(f"{path} must be a text, but cannot be read ({error.strerror}); check the path.") from error
     except UnicodeDecodeError as error:
         raise OptionError(f"{path} must be UTF-8, but byte {error.start} is not; save it as UTF-8.") from error
+
+
+def write(transcript: Transcript, suffix: str, output: Path | None) -> None:
+    """To a file, or to standard output in the format of a suffix; what is odd to standard error."""
+    from sonant.subtitles import render, save, to_json
+
+    for warning in transcript.warnings:
+        say(warning)
+    if output:
+        save(transcript, output, case="asis")
+    else:
+        written = to_json(transcript, indent=None) if suffix == ".json" else render(transcript, suffix, case="asis")
+        print(written, end="", flush=True)
 
 
 def transcript_of(found: Alignment, asr: Recognizer, audio: str, duration: float) -> Transcript:

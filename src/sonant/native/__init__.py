@@ -91,6 +91,7 @@ def align(
     threshold: float = 100.0,
     exact: bool = True,
     memory: int = 1 << 30,
+    most_cells: int = 1 << 36,
 ) -> tuple[int, NDArray[np.int32], NDArray[np.int32], float, int]:
     """The likeliest way through (T, V) that spells `tokens` (L,): `proof`, `starts` (L,), `ends` (L,), score, cells.
 
@@ -98,9 +99,11 @@ def align(
     frames from its start to its end, none where it was left out. Token V is the wildcard: in each frame as likely as
     the best one, less `wildcard_cost`, a tenth of that where the best is the blank. Units [begin, end) of tokens,
     apart and in order, may be left out at a cost.
-    A first search gives up cells `threshold` below the best one; `exact` goes on until no other way can be as good.
+    A first search gives up cells `threshold` below the best one; `exact` goes on until no other way can be as good, or
+    `most_cells` are looked at, about a nanosecond each. `memory` bytes suffice for any proof, if it may take longer.
     The score is the sum of log-probabilities along the way, costs left out; cells are those that were looked at.
     """
     return _native.align(
-        log_probs, tokens, blank, wildcard_cost, unit_begins, unit_ends, unit_costs, threshold, exact, memory
-    )
+        log_probs, tokens, blank, wildcard_cost, unit_begins, unit_ends, unit_costs, threshold, exact, memory,
+        most_cells,
+    )  # fmt: skip

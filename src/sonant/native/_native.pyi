@@ -112,4 +112,5 @@ def align(
     threshold: float,
     exact: bool,
     memory: int,
+    most_cells: int,
 ) -> tuple[int, NDArray[np.int32], NDArray[np.int32], float, int]: ...

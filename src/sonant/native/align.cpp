@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kInterval = 512;  // frames between two columns, before memory makes them fewer
 constexpr float kWidening = 3.0f;       // of the threshold, where it left no path
+constexpr float kRest = 10.0f;          // thresholds that leaving out the rest of the text may cost in the last frame
 constexpr float kWidest = 1e6f;         // threshold above which nothing is given up
 constexpr double kRounding = 1.0;       // natural logarithms that single precision may be wrong by near the best cells
 constexpr double kRoundoff = 6e-8;      // of single precision, relative
@@ -33,11 +34,8 @@ public:
         find_some_path();
         if (found_.proof == Proof::none)
             return std::move(found_);
-        if (options_.exact && found_.proof == Proof::pruned) {
-            // Far from the best cell scores are large and each frame may round them: such cells are kept in doubt.
-            sweep(0.0f, end_.total * (1.0 + kRoundoff * static_cast<double>(task_.num_frames)) - kRounding);
-            found_.proof = Proof::exact;
-        }
+        if (options_.exact && found_.proof == Proof::pruned)
+            prove();
         for (std::size_t until = task_.num_frames; !columns_.empty(); columns_.pop_back()) {
             trace(columns_.back(), until);
             until = columns_.back().frame;
@@ -60,17 +58,28 @@ private:
 
     // Gives up less and less until there is a path.
     void find_some_path() {
-        for (float threshold = options_.threshold;; threshold *= kWidening) {
-            const bool whole = !(threshold <= kWidest);
-            const bool found = sweep(whole ? -kNever : threshold, 0.0);
+        for (threshold_ = options_.threshold;; threshold_ *= kWidening) {
+            const bool whole = !(threshold_ <= kWidest);
+            const bool found = sweep(whole ? -kNever : threshold_, 0.0);
             found_.proof = !found ? Proof::none : whole ? Proof::exact : Proof::pruned;
             if (whole || found)
                 return;
         }
     }
 
+    // Keeps every cell that may be on a path as good as the one found; where they are too many, that one stays.
+    void prove() {
+        // Far from the best cell scores are large and each frame may round them: such cells are kept in doubt.
+        const double doubt = kRoundoff * static_cast<double>(task_.num_frames);
+        most_cells_ = found_.num_cells + options_.most_cells;
+        if (sweep(0.0f, end_.total * (1.0 + doubt) - kRounding))
+            found_.proof = Proof::exact;
+        else
+            sweep(threshold_, 0.0);
+    }
+
     // All frames in turn; cells are given up that are `threshold` below their frame's best one or, without a threshold,
-    // below `floor`. Whether a path is left.
+    // below `floor`. Whether a path is left; with a floor, also whether the cells were not too many.
     bool sweep(float threshold, double floor) {
         columns_.clear();
         shifts_.clear();
@@ -78,25 +87,33 @@ private:
         spacing_ = kInterval;
         kept_ = lowest_ = 0;
         band_.clear();
+        float best = 0.0f;  // of the frame before
         for (std::size_t frame = 0; frame < task_.num_frames && !band_.empty(); ++frame) {
-            if (frame % kInterval == 0)
+            if (frame % kInterval == 0) {
                 settle(frame);
-            float cut = threshold > 0.0f ? kNever : static_cast<float>(floor - bases_.back());
+                best = 0.0f;
+            }
+            const float reach = frame + 1 == task_.num_frames ? kRest * threshold : threshold;
+            float cut = threshold > 0.0f ? best - reach : static_cast<float>(floor - bases_.back());
             band_.step(frame, cut, nullptr);
             raise(frame);
-            if (threshold > 0.0f)
-                cut = band_.best() - threshold;
+            if (threshold > 0.0f) {
+                best = band_.best();
+                cut = best - reach;
+            }
             band_.narrow(std::max(cut, kLowest));
             found_.num_cells += band_.hi() - band_.lo();
+            if (!(threshold > 0.0f) && found_.num_cells > most_cells_)
+                return false;
         }
         if (band_.empty())
             return false;
         const float rest = band_.blank_score(num_tokens_);
         const float last = num_tokens_ ? band_.token_score(num_tokens_ - 1) : kNever;
         const bool in_token = num_tokens_ && !(rest > last);
-        const float best = in_token ? last : rest;
-        end_ = {in_token ? num_tokens_ - 1 : num_tokens_, in_token, base(task_.num_frames) + static_cast<double>(best)};
-        return best > kNever;
+        const float score = in_token ? last : rest;
+        end_ = {in_token ? num_tokens_ - 1 : num_tokens_, in_token, base(task_.num_frames) + static_cast<double>(score)};
+        return score > kNever;
     }
 
     // Makes the best score 0, which keeps scores near it exact, and keeps the column; fewer where memory is short.
@@ -223,6 +240,8 @@ private:
     const AlignOptions& options_;
     Band band_;
     std::size_t num_tokens_;
+    float threshold_ = 0.0f;        // of the last first sweep
+    std::uint64_t most_cells_ = 0;  // for all sweeps so far and the proof
     std::vector<std::size_t> needed_;  // frames for what follows a token
     std::vector<Column> columns_;
     std::vector<float> shifts_;   // by interval: what its settling took off

@@ -37,7 +37,7 @@ void add_units(sonant::AlignTask& task, const Indices& begins, const Indices& en
 
 Found align(const LogProbs& log_probs, const Indices& tokens, std::size_t blank, float wildcard_cost,
             const Indices& unit_begins, const Indices& unit_ends, const Costs& unit_costs, float threshold, bool exact,
-            std::size_t memory) {
+            std::size_t memory, std::uint64_t most_cells) {
     sonant::AlignTask task;
     task.log_probs = log_probs.data();
     task.num_frames = log_probs.shape(0);
@@ -56,7 +56,7 @@ Found align(const LogProbs& log_probs, const Indices& tokens, std::size_t blank,
     sonant::Aligned found;
     {
         nb::gil_scoped_release release;
-        found = sonant::align(task, {threshold, exact, memory});
+        found = sonant::align(task, {threshold, exact, memory, most_cells});
     }
     return {static_cast<int>(found.proof), sonant::to_numpy(std::move(found.starts)),
             sonant::to_numpy(std::move(found.ends)), found.score, found.num_cells};
@@ -67,5 +67,6 @@ Found align(const LogProbs& log_probs, const Indices& tokens, std::size_t blank,
 void bind_align(nb::module_& module) {
     module.def("align", &align, nb::arg("log_probs").noconvert(), nb::arg("tokens").noconvert(), nb::arg("blank"),
                nb::arg("wildcard_cost"), nb::arg("unit_begins").noconvert(), nb::arg("unit_ends").noconvert(),
-               nb::arg("unit_costs").noconvert(), nb::arg("threshold"), nb::arg("exact"), nb::arg("memory"));
+               nb::arg("unit_costs").noconvert(), nb::arg("threshold"), nb::arg("exact"), nb::arg("memory"),
+               nb::arg("most_cells"));
 }
