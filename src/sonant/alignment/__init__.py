@@ -95,10 +95,11 @@ def align(
 
     A word keeps its case and punctuation; numbers are searched for as the `language` says them. With `star="none"` and
     `leave_out=False` all audio and all of the text belong together. `exact=False` does without the proof. `offset` are
-    the seconds by which the model is late. An hour whose text fits takes under a second of processor time; the proof
-    grows with the square of the length and is given up after 2^36 cells, a minute or two, but never for want of
-    `max_memory` bytes: with fewer it computes more again. Raises `AlignmentError` for a text that cannot have been
-    said, and `OptionError` for what are no log-probabilities.
+    the seconds by which the model is late.
+    An hour whose text fits takes under a second of processor time, ten hours about a minute, for the proof grows with
+    the square of the length. It is given up after 2^36 cells, a minute or two, but never for want of `max_memory`
+    bytes: with fewer it computes more again.
+    Raises `AlignmentError` for a text that cannot have been said, and `OptionError` for what are no log-probabilities.
     """
     if not isfinite(offset) or star not in ("lines", "words", "none") or max_memory < 0:
         raise OptionError(
