@@ -6,7 +6,8 @@ All align the same seeded emissions of sentences from TEXT (`emissions.py`), of 
 hour. Each run has a process of its own: processor seconds of the alignment alone, and the highest memory above what it
 had with its inputs loaded. `planted` has sixty words that nobody says in the middle of the text, `torn` lacks sixty
 that are said; the score tells whether a narrow search found the likeliest way.
-PATH is a Python with torch, torchaudio or ctc-segmentation. Written to results/alignment.json.
+PATH is a Python with torch, torchaudio or ctc-segmentation, whose time holds the searches that it repeats by itself
+with a wider window. Written to results/alignment.json.
 """
 
 from __future__ import annotations
