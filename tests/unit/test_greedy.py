@@ -90,6 +90,25 @@ def test_pieces_equal_the_whole_and_the_definition(seed: int, num_frames: int, c
     assert joined.score == pytest.approx(expected.score, abs=1e-9)
 
 
+def test_stable_words_stay_and_a_copy_goes_its_own_way() -> None:
+    whole = spell("-HE|LL" + "-" * 40 + "O-|E")
+    state, seen = GreedyDecoder().start(VOCABULARY), list[list[str]]()
+    for i in range(len(whole)):
+        state.feed(Emissions(whole.log_probs[i : i + 1], 0.02, VOCABULARY, i))
+        seen.append([word.text for word in state.stable])
+        [ahead] = state.copy().finish()
+        assert ahead.words[: len(state.stable)] == state.stable
+    assert state.finish()[0].words == GreedyDecoder().decode(whole)[0].words
+    firsts = [next(i for i, texts in enumerate(seen) if len(texts) == count) for count in (1, 2, 3)]
+    assert firsts == [3, 35, 48]  # a separator, 0.6 seconds without a letter, a separator
+    assert seen[-1] == ["HE", "L", "O"]
+
+
+def test_emissions_of_another_vocabulary_are_refused() -> None:
+    with pytest.raises(ValueError, match="one column a token"):
+        GreedyDecoder().start(VOCABULARY).feed(spell("你", SCRIPT))
+
+
 def test_a_long_pause_ends_a_word() -> None:
     """Models forget the separator between two utterances; no word has a silence this long inside."""
     assert read(spell("HE" + "-" * 29 + "LL")) == "HEL"

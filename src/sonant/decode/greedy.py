@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from math import exp
 from types import MappingProxyType
 
 import numpy as np
 
 from sonant import native
-from sonant.decode.words import PAUSE, WordBuilder, word_of
-from sonant.types import Emissions, Hypothesis, Vocabulary, Word
+from sonant.decode.words import PAUSE
+from sonant.types import Emissions, Hypothesis, Letter, Vocabulary, Word
 
 
 class GreedyDecoder:
@@ -35,49 +34,38 @@ class GreedyState:
     """A file as far as it has been heard; pieces in any cut give what the whole gives."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self.words = WordBuilder(vocabulary)
-        self.vocabulary = vocabulary
-        self.score = 0.0
-        # the run under way, which the next piece may go on with
-        self.token, self.began, self.peak, self.now = vocabulary.blank, 0.0, 0.0, 0.0
+        unknown = () if vocabulary.unknown is None else (vocabulary.unknown,)
+        self._state = native.GreedyState(
+            len(vocabulary),
+            vocabulary.blank,
+            -1 if vocabulary.separator is None else vocabulary.separator,
+            [*vocabulary.silent, *unknown],
+            PAUSE,
+        )
+        self._makes = (tuple(vocabulary.tokens), Word, Letter)
+        self._words: list[Word] = []
+        self._space = vocabulary.space
 
     def feed(self, emissions: Emissions) -> None:
         """Hear the next piece."""
-        tokens, firsts, peaks, total = native.runs(np.ascontiguousarray(emissions.log_probs, np.float32))
-        self.score += total
-        for token, first, peak in zip(tokens.tolist(), firsts.tolist(), peaks.tolist(), strict=True):
-            at = (emissions.first + first) * emissions.frame_seconds
-            if token == self.token:  # only ever the first run of a piece
-                self.peak = max(self.peak, peak)
-                continue
-            self._end_run(at)
-            self.token, self.began, self.peak = token, at, peak
-        self.now = (emissions.first + len(emissions)) * emissions.frame_seconds
+        log_probs = np.ascontiguousarray(emissions.log_probs, np.float32)
+        self._state.feed(log_probs, emissions.first, emissions.frame_seconds)
 
     @property
     def stable(self) -> tuple[Word, ...]:
         """The words that stay, whatever comes: a separator or a pause follows them."""
-        words, letters = self.words.words, self.words.letters
-        if letters:
-            ends = self.now if self.words.is_mute(self.token) else self.began  # before the next letter can begin
-            if self.token == self.vocabulary.separator or ends - letters[-1].end >= PAUSE:
-                return (*words, word_of(letters))
-        return tuple(words)
+        self._words += self._state.take_words(*self._makes)
+        last = self._state.ended_word(*self._makes)
+        return (*self._words, last) if last else tuple(self._words)
 
     def copy(self) -> GreedyState:
         """One that goes on from here by itself."""
         other = copy(self)
-        other.words = copy(self.words)
-        other.words.words, other.words.letters = self.words.words.copy(), self.words.letters.copy()
+        other._state, other._words = self._state.copy(), self._words.copy()  # noqa: SLF001  # of its own class
         return other
 
     def finish(self) -> list[Hypothesis]:
         """The reading of all that was fed."""
-        self._end_run(self.now)
-        self.token = self.vocabulary.blank
-        self.words.close()
-        return [Hypothesis(tuple(self.words.words), self.score, self.vocabulary.space)]
-
-    def _end_run(self, end: float) -> None:
-        if self.token != self.vocabulary.blank:
-            self.words.add(self.token, self.began, end, exp(self.peak))
+        self._state.finish()
+        self._words += self._state.take_words(*self._makes)
+        return [Hypothesis(tuple(self._words), self._state.score, self._space)]

@@ -1,45 +1,14 @@
-"""Tokens heard in order to words, and words to segments."""
+"""Letters to words, and words to segments."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import exp, log
 
-from sonant.types import Letter, Segment, Vocabulary, Word
+from sonant.types import Letter, Segment, Word
 
 PAUSE = 0.6
 """Seconds of blanks that end a segment, and with it a word whose separator the model forgot."""
-
-
-class WordBuilder:
-    """Collects letters into words, closing one at each separator and at each pause."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-        self.words: list[Word] = []
-        self.letters: list[Letter] = []
-
-    def add(self, token: int, start: float, end: float, confidence: float) -> None:
-        """Take the next token, never a blank."""
-        vocabulary = self.vocabulary
-        if token == vocabulary.separator:
-            self.close()
-        elif not self.is_mute(token):
-            if self.letters and start - self.letters[-1].end >= PAUSE:
-                self.close()
-            self.letters.append(Letter(vocabulary.tokens[token], start, end, confidence))
-            if vocabulary.separator is None:
-                self.close()
-
-    def is_mute(self, token: int) -> bool:
-        """Whether a token writes nothing and ends no word."""
-        return token in self.vocabulary.silent or token == self.vocabulary.unknown
-
-    def close(self) -> None:
-        """End the word under way, if there is one."""
-        if self.letters:
-            self.words.append(word_of(self.letters))
-            self.letters = []
 
 
 def word_of(letters: Sequence[Letter]) -> Word:

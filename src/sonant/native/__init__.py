@@ -5,8 +5,8 @@ C-contiguous float32, checked and never converted: a `TypeError` names what came
 L tokens of a text, U units of it.
 Words and paths are bytes. `LanguageModel` (lm.h), `ArpaReader` (arpa.h) and `convert_kenlm` (kenlm.h) are what
 `sonant.decode.lm` stands on; what a file gets wrong they call a `RuntimeError`. `KneserNey` (kneser_ney.h) does the
-work of `sonant.decode.estimate`, `BeamSearch` and `BeamState` (beam.h) that of `sonant.decode.beam`, `align` (align.h)
-that of `sonant.alignment`.
+work of `sonant.decode.estimate`, `BeamSearch` and `BeamState` (beam.h) that of `sonant.decode.beam`, `GreedyState`
+(greedy.h) that of `sonant.decode.greedy`, `align` (align.h) that of `sonant.alignment`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sonant.native._native import (
     ArpaReader,
     BeamSearch,
     BeamState,
+    GreedyState,
     KneserNey,
     LanguageModel,
     TemporaryFileError,
@@ -32,6 +33,7 @@ __all__ = [
     "ArpaReader",
     "BeamSearch",
     "BeamState",
+    "GreedyState",
     "KneserNey",
     "LanguageModel",
     "Parts",
@@ -54,7 +56,7 @@ Made = TypeVar("Made")
 
 
 def records(kind: type[Made], names: tuple[str, ...], columns: tuple[list[Any], ...]) -> list[Made]:
-    """Objects of a class written in Python, one for each place of the columns, which hold the fields `names`.
+    """Objects of a class written in Python with slots, one a place of the columns, which hold the fields `names`.
 
     Several times as fast as the constructor of a frozen dataclass, which is not called: all fields must be named.
     """

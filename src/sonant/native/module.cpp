@@ -3,13 +3,16 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "best_path.h"
+#include "records.h"
 #include "to_numpy.h"
 
 namespace nb = nanobind;
@@ -31,29 +34,31 @@ std::tuple<Array<std::int32_t>, Array<std::int32_t>, Array<float>, double> runs(
             to_numpy(std::move(found.peaks)), found.total};
 }
 
-void bind_align(nb::module_& module);
-// Objects of a class in Python from columns of their fields, without the cost of a frozen dataclass's constructor.
+// Objects from columns of their fields.
 nb::list records(const nb::handle& type, const nb::tuple& names, const nb::tuple& columns) {
-    const std::size_t size = columns.size() ? nb::len(nb::object(columns[0])) : 0;
-    if (!PyType_Check(type.ptr()) || names.size() != columns.size())
-        throw nb::value_error("records must have a class and as many columns as names");
+    if (names.size() != columns.size())
+        throw nb::value_error("records must have as many columns as names");
+    const sonant::RecordType kind(type, nb::cast<std::vector<nb::str>>(names));
+    const auto lists = nb::cast<std::vector<nb::list>>(columns);
+    const std::size_t size = lists.empty() ? 0 : lists[0].size();
     nb::list made;
     for (std::size_t i = 0; i < size; ++i) {
-        const nb::object object = nb::steal(PyType_GenericAlloc(reinterpret_cast<PyTypeObject*>(type.ptr()), 0));
-        if (!object.is_valid())
-            throw nb::python_error();
-        for (std::size_t field = 0; field < names.size(); ++field) {
-            PyObject* value = PyList_GetItem(nb::object(columns[field]).ptr(), static_cast<Py_ssize_t>(i));
-            if (!value || PyObject_GenericSetAttr(object.ptr(), nb::object(names[field]).ptr(), value))
+        const nb::object object = kind.make();
+        for (std::size_t field = 0; field < lists.size(); ++field) {
+            PyObject* value = PyList_GetItem(lists[field].ptr(), static_cast<Py_ssize_t>(i));
+            if (!value)
                 throw nb::python_error();
+            kind.set(object, field, value);
         }
         made.append(object);
     }
     return made;
 }
 
+void bind_align(nb::module_& module);
 void bind_beam(nb::module_& module);
 void bind_estimate(nb::module_& module);
+void bind_greedy(nb::module_& module);
 void bind_lm(nb::module_& module);
 
 NB_MODULE(_native, module) {
@@ -61,6 +66,7 @@ NB_MODULE(_native, module) {
     bind_align(module);
     module.def("records", &records, nb::arg("type"), nb::arg("names"), nb::arg("columns"));
     bind_estimate(module);
+    bind_greedy(module);
     bind_lm(module);
     bind_beam(module);  // which takes a LanguageModel
 }
