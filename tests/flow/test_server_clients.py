@@ -100,13 +100,14 @@ def test_hugging_face_s_client(server: Server, example: Path, monkeypatch: pytes
 
 
 def test_deepgram_s_client(server: Server, samples: np.ndarray, example: Path) -> None:
-    deepgram = pytest.importorskip("deepgram")
+    deepgram, httpx = pytest.importorskip("deepgram"), pytest.importorskip("httpx")
     from deepgram.environment import DeepgramClientEnvironment
 
     sockets = server.url.replace("http", "ws")
     place = DeepgramClientEnvironment(base=server.url, production=sockets, agent=sockets, agent_rest=server.url)
-    client = deepgram.DeepgramClient(api_key="key", environment=place)
-    file = client.listen.v1.media.transcribe_file(request=example.read_bytes(), model="built-in")
+    with httpx.Client(timeout=60) as http:  # the client's own is never closed
+        client = deepgram.DeepgramClient(api_key="key", environment=place, httpx_client=http)
+        file = client.listen.v1.media.transcribe_file(request=example.read_bytes(), model="built-in")
     assert file.results.channels[0].alternatives[0].transcript == SAID
     said: list[str] = []
     with client.listen.v1.connect(
