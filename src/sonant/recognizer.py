@@ -22,11 +22,9 @@ from sonant.engines import Engine, choose_layers, open_engine
 from sonant.errors import AudioError, CheckpointError, OptionError
 from sonant.features import UNITS, Layers, Quantizer, layer_name, parse_layers
 from sonant.stream import Stream, StreamSpec
-from sonant.types import Emissions, FloatArray, Transcript, Vocabulary
+from sonant.types import Emissions, FloatArray, Progress, Transcript, Vocabulary
 from sonant.windows import Window, WindowSpec
 
-Progress = Callable[[float, float | None], None]
-"""Called with the seconds of audio done, and the seconds the source declares to last, if it does."""
 T = TypeVar("T")
 
 WINDOWS_AT_ONCE = 16

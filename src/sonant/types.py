@@ -6,7 +6,7 @@ what notebooks show, in `sonant.plots`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sonant.subtitles import Case, CueSpec
 
 FloatArray = NDArray[np.float32]
+Progress = Callable[[float, float | None], None]
+"""Is told how much is done, in seconds of audio where nothing else is said, and of how much, where that is known."""
 
 
 @dataclass(frozen=True)

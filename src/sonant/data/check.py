@@ -20,10 +20,7 @@ from sonant.data.sound import CLIPPED, FLATTEST, QUIETEST, Sound
 from sonant.errors import VocabularyError
 from sonant.model.config import EncoderConfig
 from sonant.text import encode, needed_frames, normalise
-from sonant.types import Vocabulary
-
-Progress = Callable[[float, float | None], None]
-"""Called with the seconds of audio done, and those there are."""
+from sonant.types import Progress, Vocabulary
 
 LATE = 0.1
 """Seconds by which a declared duration may differ."""

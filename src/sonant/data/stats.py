@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,7 @@ import numpy as np
 from sonant.data.manifest import Utterance, open_utterance
 from sonant.data.pool import ordered_map
 from sonant.errors import DataError, SonantError
-
-Progress = Callable[[float, float | None], None]
+from sonant.types import Progress
 
 BAR = 40
 """Characters of the longest bar of a histogram."""

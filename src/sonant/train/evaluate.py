@@ -18,7 +18,8 @@ from sonant.files import open_output
 from sonant.train.scores import Comparison, Difference, Evaluation, Normalisation, Rate, Scored
 
 if TYPE_CHECKING:
-    from sonant.recognizer import Progress, Recognizer
+    from sonant.recognizer import Recognizer
+    from sonant.types import Progress
 
 Heard = tuple[str, float]
 """The text a model wrote, and the seconds it heard."""

@@ -13,9 +13,9 @@ import numpy as np
 from sonant.data.manifest import Utterance, read_utterance, split_archive
 from sonant.errors import AudioError, OutputError
 from sonant.files import cache_folder, open_output
-from sonant.recognizer import Progress, Recognizer
+from sonant.recognizer import Recognizer
 from sonant.train.evaluate import fingerprint
-from sonant.types import Emissions, FloatArray
+from sonant.types import Emissions, FloatArray, Progress
 
 
 def emit_all(

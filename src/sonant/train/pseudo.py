@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import exp, log
 
 from sonant.data.manifest import Utterance, read_utterance
 from sonant.errors import AudioError, OptionError
 from sonant.recognizer import Recognizer
-from sonant.types import Transcript
-
-Progress = Callable[[float, float | None], None]
+from sonant.types import Progress, Transcript
 
 
 def label_utterances(

@@ -9,7 +9,7 @@ rough, so a trial is judged with its neighbours, lest the luckiest win.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from sonant.decode.greedy import GreedyDecoder
 from sonant.errors import DataError, OptionError
 from sonant.train.evaluate import fields_of
 from sonant.train.scores import Evaluation, Normalisation, Scored
-from sonant.types import Emissions
+from sonant.types import Emissions, Progress
 
 SPACE = {"lm_weight": (0.0, 2.5), "word_bonus": (-1.0, 5.0), "unknown_penalty": (0.0, 15.0)}
 """Where the first trials lie; the others may leave it, but for what is no weight or penalty below 0."""
@@ -37,7 +37,6 @@ LADDER = ((10, 8.0), (20, 8.0), (30, 10.0), (100, 12.0), (100, 16.0), (300, 18.0
 """Beam sizes and score thresholds, from fast to thorough."""
 MORE_ERRORS = 1.01
 """A faster beam may make so many times the errors of the best one."""
-Progress = Callable[[float, float | None], None]
 Values = Mapping[str, float | None]
 
 
