@@ -165,7 +165,7 @@ def test_wrong_usage_is_code_2_and_says_why(
 def test_an_input_that_cannot_be_heard_is_one_sentence_and_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str
 ) -> None:
-    monkeypatch.setattr("sonant.cli.transcribe.say_once", lambda key, message: None)
+    monkeypatch.setattr("sonant.cli.terminal.say_once", lambda key, message: None)
     path = tmp_path / "talk.wav"
     if kind == "folder":
         path.mkdir()

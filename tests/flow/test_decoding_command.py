@@ -20,7 +20,7 @@ DIGITS = ["ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT"
 @pytest.fixture(autouse=True)
 def _place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SONANT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("sonant.cli.transcribe.say_once", lambda key, message: None)
+    monkeypatch.setattr("sonant.cli.terminal.say_once", lambda key, message: None)
     monkeypatch.chdir(tmp_path)
     lines = [f"{a} {b} {c}" for a, b, c in zip(DIGITS, DIGITS[3:] + DIGITS[:3], DIGITS[7:] + DIGITS[:7], strict=True)]
     Path("digits.txt").write_text("\n".join(lines))
@@ -179,7 +179,6 @@ def test_an_evaluation_decodes_as_it_is_told(
         return transcript
 
     monkeypatch.setattr(sonant.Recognizer, "transcribe", listen)
-    monkeypatch.setattr("sonant.cli.evaluate.say_once", lambda key, message: None)
     words = ("evaluate", manifest, "--model", "built-in", "--precision", "fp32", "--output", "kept")
     assert run(monkeypatch, *words, "--lm", "digits.arpa") == 0
     assert heard == ["beam"] * 2  # two rows are one recording

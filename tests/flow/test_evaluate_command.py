@@ -22,7 +22,7 @@ from sonant.train.scores import Evaluation, Scored
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SONANT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("sonant.cli.evaluate.say_once", lambda key, message: None)
+    monkeypatch.setattr("sonant.cli.terminal.say_once", lambda key, message: None)
     monkeypatch.delenv("COLUMNS", raising=False)
 
 

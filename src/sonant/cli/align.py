@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sonant.cli.options import Debug, Device, Engine, EngineName, EnginePrecision, Language, Model, Precision, Threads
-from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say, say_once
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, load_model, reporting, say
 from sonant.errors import OptionError
 
 if TYPE_CHECKING:
@@ -71,14 +71,8 @@ def run(
     with reporting(debug):
         suffix = suffix_of(format, output)
         lines = read_lines(text)
-        from sonant.recognizer import load
 
-        asr = load(
-            model, language=language, engine=engine, device=device, precision=precision, threads=threads,
-            progress=sys.stderr.isatty(),
-        )  # fmt: skip
-        if asr.checkpoint.note:
-            say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
+        asr = load_model(model, language=language, engine=engine, device=device, precision=precision, threads=threads)
         bar = ProgressBar(audio)
         told: list[float] = [0.0]
 

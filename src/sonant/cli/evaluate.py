@@ -27,7 +27,7 @@ from sonant.cli.options import (
     Threads,
     decoding_options,
 )
-from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say, say_once
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, load_model, reporting, say
 from sonant.errors import OptionError
 from sonant.files import make_folder
 
@@ -74,7 +74,6 @@ def run(
     with reporting(debug):
         decoding = decoding_options(lm, lexicon, hotword or [], beam, 1, greedy)
         from sonant.data.manifest import read_manifest
-        from sonant.recognizer import load
         from sonant.train.evaluate import check_texts
         from sonant.train.scores import Normalisation
 
@@ -86,7 +85,7 @@ def run(
         evaluations: list[Evaluation] = []
         for source, journal in zip([model] if against is None else [model, against], names, strict=False):
             runner: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
-            asr = load(source, language=language, progress=sys.stderr.isatty(), **runner, **decoding)
+            asr = load_model(source, language=language, **runner, **decoding)
             evaluations.append(evaluate_one(asr, utterances, rules, seed, journal))
             del asr  # two large models may not fit side by side
         tell(evaluations, by or [], output, None if format is Format.json else (worst, confusions))
@@ -100,8 +99,6 @@ def evaluate_one(
     from sonant.train.evaluate import Journal, evaluate, fingerprint
 
     checkpoint = asr.checkpoint
-    if checkpoint.note:
-        say_once(checkpoint.name.replace("/", "--"), checkpoint.note)
     if asr.vocabulary.separator is None:
         say(f"{checkpoint.name} writes no spaces, so one wrong letter makes a whole utterance wrong: compare the CER.")
     journal = Journal(path, fingerprint(asr)) if path else None

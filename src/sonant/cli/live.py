@@ -28,7 +28,7 @@ from sonant.cli.options import (
     Threads,
     decoding_options,
 )
-from sonant.cli.terminal import DONE, FAILED, reporting, say, say_once
+from sonant.cli.terminal import DONE, FAILED, load_model, reporting, say
 from sonant.errors import SonantError
 
 if TYPE_CHECKING:
@@ -77,21 +77,17 @@ def run(
     with reporting(debug):
         decoding = decoding_options(lm, lexicon, hotword or [], beam, 1, greedy)
         from sonant.audio import open_live
-        from sonant.recognizer import load
 
         with ExitStack() as open_things:
-            asr = load(
+            asr = load_model(
                 model,
                 language=language,
                 engine=engine,
                 device=device,
                 precision=precision,
                 threads=threads,
-                progress=sys.stderr.isatty(),
                 **decoding,
             )
-            if asr.checkpoint.note:
-                say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
             stream = asr.stream(step=step, window=window, margin=margin, endpoint=endpoint)
             sound = open_things.enter_context(open_live(source, stream.sample_rate, patience=patience, notice=say))
             sinks = Sinks(asr, open_things, output or [], hls, hls_start, to)

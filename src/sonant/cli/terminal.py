@@ -18,6 +18,8 @@ from sonant.files import cache_folder
 if TYPE_CHECKING:
     import io
 
+    from sonant.recognizer import Recognizer
+
 DONE, FAILED, USAGE = 0, 1, 2
 """Exit codes: all done; some inputs failed, each named; wrong usage or no model."""
 QUIET_SECONDS = 2.0
@@ -86,6 +88,16 @@ def say_once(key: str, message: str) -> None:
     except OSError:
         pass  # a cache that cannot be written means the line comes again
     say(message)
+
+
+def load_model(model: str | None, **options: Any) -> Recognizer:
+    """The model that a verb takes, options as `sonant.load` has them: a bar while it is fetched, its note said once."""
+    from sonant.recognizer import load
+
+    asr = load(model, progress=sys.stderr.isatty(), **options)
+    if asr.checkpoint.note:
+        say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
+    return asr
 
 
 class ProgressBar:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +24,7 @@ from sonant.cli.options import (
     Threads,
     decoding_options,
 )
-from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, result_names, say, say_once
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, load_model, reporting, result_names, say
 from sonant.cli.writing import (
     SUFFIXES,
     CaseOption,
@@ -115,20 +114,15 @@ def run(
         writer = Writer(format, case, karaoke, cues, mux)
         writer.check(files, output)
         targets = name_outputs(files, output, format) if output else {}
-        from sonant.recognizer import load
-
-        asr = load(
+        asr = load_model(
             model,
             language=language,
             engine=engine,
             device=device,
             precision=precision,
             threads=threads,
-            progress=sys.stderr.isatty(),
             **decoding,
         )
-        if asr.checkpoint.note:
-            say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
         failed = transcribe_all(asr, files, targets, writer, debug)
     raise SystemExit(FAILED if failed else DONE)
 
