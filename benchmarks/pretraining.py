@@ -1,18 +1,20 @@
-"""What is pre-training worth? The same fine-tuning from random weights and after each objective, at equal audio heard.
+"""What is pre-training worth? The same fine-tuning from random weights and after each objective, by minutes of labels.
 
     python benchmarks/pretraining.py SPEECH.jsonl LABELLED.jsonl DEV.jsonl WORK [--steps 7000] [--fine 3000]
-                                     [--threads 2] [--only contrastive clusters scratch]
+        [--labels 10 60 all] [--only contrastive clusters scratch] [--lm FILE] [--threads 2]
 
-SPEECH is heard without its transcripts by `pretrain-small` and `hubert-small`; LABELLED is then learnt by the recipe
-`ctc-scratch-small`, from nothing or from what came out, its convolutions learning too. WORK keeps the runs: the same
-command goes on where it stopped. Written to results/pretraining.json: how pre-training went (hours heard against
-accuracy and perplexity), and word and character error rates on DEV over the hours of fine-tuning.
+SPEECH is heard without its transcripts by `pretrain-small` and `hubert-small`. So many minutes of LABELLED, chosen
+once, are then learnt by the recipe `ctc-scratch-small`, from nothing or from what came out, its convolutions learning
+too. WORK keeps the runs: the same command goes on where it stopped. Written to results/pretraining.json: how
+pre-training went (hours heard against accuracy and perplexity), and for every number of minutes word and character
+error rates on DEV over the hours of fine-tuning, with the language model's help too where there is one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -23,12 +25,16 @@ OBJECTIVES = {"contrastive": "pretrain-small", "clusters": "hubert-small"}
 WATCHED = ("contrastive", "masked", "accuracy", "masked_accuracy", "perplexity", "codes_used")
 
 
+def sonant(*arguments: str) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "sonant", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def train(recipe: str, run: Path, settings: list[str]) -> None:
     """Train, or go on; a run that came to its end is left as it is."""
-    if (run / "metrics.jsonl").exists() and [line for line in metrics(run) if line.get("minutes_left") == 0]:
-        return
-    command = [sys.executable, "-m", "sonant", "train", recipe, "--output", str(run)]
-    subprocess.run([*command, *(part for setting in settings for part in ("--set", setting))], check=True)
+    if not (run / "metrics.jsonl").exists() or not any(line.get("minutes_left") == 0 for line in metrics(run)):
+        sonant("train", recipe, "--output", str(run), *(part for each in settings for part in ("--set", each)))
 
 
 def metrics(run: Path) -> list[dict]:
@@ -57,27 +63,58 @@ def scores(run: Path) -> list[dict]:
     ]
 
 
+def part_of(manifest: Path, minutes: str, work: Path) -> Path:
+    """A manifest of so many minutes of another, the same ones each time; a longer part holds the shorter ones."""
+    if minutes == "all":
+        return manifest
+    lines = manifest.read_text(encoding="utf-8").splitlines(keepends=True)
+    random.Random(0).shuffle(lines)
+    seconds, kept = 0.0, []
+    for line in lines:
+        if seconds < 60 * float(minutes):
+            kept.append(line)
+            seconds += json.loads(line)["duration"]
+    part = work / f"{minutes}min.jsonl"
+    part.write_text("".join(kept), encoding="utf-8")
+    return part
+
+
+def with_lm(model: Path, dev: Path, lm: Path) -> dict:
+    """Error rates on one half with weights chosen on the other, both ways; and with those chosen on all."""
+    found = json.loads(sonant("lm", "tune", str(dev), "--model", str(model), "--lm", str(lm), "--dry-run",
+                              "--format", "json"))  # fmt: skip
+    return {"greedy": found["greedy"], "lm": found["after"], "lm_held_out_wer": found["held_out"]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("speech", "labelled", "dev", "work"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--fine", type=int, default=3000)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--labels", nargs="+", default=["all"])
     parser.add_argument("--only", nargs="+", default=["contrastive", "clusters", "scratch"])
+    parser.add_argument("--lm", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     common = [f"data.dev={options.dev}", "run.check=false", f"run.threads={options.threads}", "run.memory=4.0"]
     result: dict = {"machine": describe("torch"), "threads": options.threads, "pretraining": {}, "fine_tuning": {}}
     for kind in options.only:
-        settings = [*common, f"data.train={options.labelled}", f"schedule.steps={options.fine}"]
+        start: list[str] = []
         if kind in OBJECTIVES:
             speech = [f"data.train={options.speech}", "data.dev_rows=100", f"schedule.steps={options.steps}"]
             train(OBJECTIVES[kind], options.work / kind, [*common, *speech])
             result["pretraining"][kind] = curve(options.work / kind, WATCHED)
-            settings += [f"model.start={options.work / kind / 'model'}", "task.freeze_convolutions=false"]
-        run = options.work / f"{kind}-fine"
-        train("ctc-scratch-small", run, settings)
-        result["fine_tuning"][kind] = {"best": min(scores(run), key=lambda score: score["wer"]), "curve": scores(run)}
+            start = [f"model.start={options.work / kind / 'model'}", "task.freeze_convolutions=false"]
+        for minutes in options.labels:
+            run = options.work / f"{kind}-{minutes}"
+            labelled = part_of(options.labelled, minutes, options.work)
+            learn = [f"data.train={labelled}", f"schedule.steps={options.fine}"]
+            train("ctc-scratch-small", run, [*common, *learn, *start])
+            cell = {"best": min(scores(run), key=lambda score: score["wer"]), "curve": scores(run)}
+            if options.lm:
+                cell["decoded"] = with_lm(run / "model", options.dev, options.lm)
+            result["fine_tuning"].setdefault(minutes, {})[kind] = cell
     print(json.dumps(result["fine_tuning"], indent=1))
     write_result("pretraining", result)
 
