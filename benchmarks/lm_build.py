@@ -74,7 +74,7 @@ def commands(text: Path, options: argparse.Namespace) -> dict[str, list[str]]:
     arpa, folder = str(text.with_suffix(".arpa")), str(text.parent)
     ours = [sys.executable, "-m", "sonant", "lm", "build", str(text), "--order", options.order, "--temp", folder]
     ours += ["--prune", options.prune, "--memory", options.memory]
-    found = {"sonant": [*ours, "--arpa", arpa], "sonant, own format": [*ours, "--output", arpa]}
+    found = {"sonant": [*ours, "--arpa", arpa], "sonant, own format": [*ours, "--output", str(text.with_suffix(".lm"))]}
     if lmplz := shutil.which("lmplz"):
         theirs = [lmplz, "-o", options.order, "-S", options.memory, "-T", folder, "--text", str(text), "--arpa", arpa]
         found["lmplz"] = [*theirs, "--prune", *options.prune.split(",")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import secrets
 import stat
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from io import BufferedIOBase, BufferedReader
@@ -13,6 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sonant.errors import OutputError, SonantError
+
+UNPACKING_FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What reading a file that may be packed may raise."""
 
 
 def write_text(path: str | PathLike[str], text: str) -> None:
@@ -104,7 +109,7 @@ def cache_folder() -> Path:
 def unpacked(file: BufferedReader) -> BufferedIOBase:
     """The bytes of a file that has just been opened, unpacked where gzip, bzip2 or xz has packed it.
 
-    Reading what is packed may raise `OSError`, `EOFError`, `zlib.error` and `lzma.LZMAError`.
+    Reading what is packed may raise any of `UNPACKING_FAULTS`.
     """
     start = file.peek(6)  # a pipe does not go back
     if start.startswith(b"\x1f\x8b"):
@@ -116,7 +121,5 @@ def unpacked(file: BufferedReader) -> BufferedIOBase:
 
         return bz2.BZ2File(file)
     if start.startswith(b"\xfd7zXZ\0"):
-        import lzma
-
         return lzma.LZMAFile(file)
     return file

@@ -46,6 +46,7 @@ def load(
     hotwords: Mapping[str, float] | None = None,
     beam: Mapping[str, Any] | None = None,
     progress: bool = False,
+    lm_progress: Progress | None = None,
 ) -> Recognizer:
     """A recogniser from a model: a folder in Hugging Face's layout, a name on its hub, or (None) the built-in one.
 
@@ -54,12 +55,13 @@ def load(
     `fp32` or `bf16`, and `auto` takes bf16 where the processor has it. `progress` shows a download on stderr.
     A language model `lm`, a `lexicon`, `hotwords` or settings of the `beam` take the place of greedy decoding by a beam
     search: `sonant.BeamDecoder` says what they may be. So does a language model that comes with the model, unless
-    another is named, or False.
+    another is named, or False. Where it must be converted first, `lm_progress` is told how much of it is, as `open_lm`
+    counts.
     Raises `CheckpointError` for a model that cannot be found, read or trusted, and `EngineError` for what this machine
     lacks.
     """
     checkpoint = open_checkpoint(source, language=language, revision=revision, progress=progress)
-    decoder = choose_decoder(checkpoint, lm, lexicon, hotwords, beam)
+    decoder = choose_decoder(checkpoint, lm, lexicon, hotwords, beam, lm_progress)
     opened = open_engine(checkpoint, engine=engine, device=device, precision=precision, threads=threads)
     recognizer = Recognizer(checkpoint, opened, decoder, window)
     if not lm and lexicon is None and not hotwords:  # nothing that belongs to one language alone
@@ -73,16 +75,19 @@ def choose_decoder(
     lexicon: str | PathLike[str] | Iterable[str] | None = None,
     hotwords: Mapping[str, float] | None = None,
     beam: Mapping[str, Any] | None = None,
+    lm_progress: Progress | None = None,
 ) -> Decoder:
     """The beam search that is asked for, or that the model comes with; otherwise the greedy decoder."""
     own = checkpoint.decoding() if lm is None else None
     if own is None and not lm and lexicon is None and not hotwords and not beam:
         return GreedyDecoder()
     from sonant.decode.beam import BeamDecoder, BeamSettings
+    from sonant.decode.lm import open_lm
 
     vocabulary, beam = checkpoint.require_vocabulary(), beam or {}
     if own is None:
-        return BeamDecoder(vocabulary, lm or None, lexicon, hotwords, **beam)
+        opened = open_lm(lm, lm_progress) if lm else None
+        return BeamDecoder(vocabulary, opened, lexicon, hotwords, **beam)
     try:
         BeamSettings.of(own.settings)
     except OptionError as error:
@@ -93,7 +98,8 @@ def choose_decoder(
 
         known = read_words(own.known_words)
     listed = own.lexicon if lexicon is None else lexicon
-    return BeamDecoder(vocabulary, own.lm, listed, hotwords, known_words=known, **{**own.settings, **beam})
+    opened = open_lm(own.lm, lm_progress)
+    return BeamDecoder(vocabulary, opened, listed, hotwords, known_words=known, **{**own.settings, **beam})
 
 
 class Recognizer:

@@ -55,6 +55,22 @@ def test_a_language_model_and_a_lexicon_decide(
     assert (settings["words"], settings["lm_weight"]) == (9, 1.0)
 
 
+def test_a_model_that_must_be_converted_tells_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path
+) -> None:
+    size = Path("digits.arpa").stat().st_size
+    told: list[tuple[float, float | None]] = []
+    for _ in range(2):  # the second time it is there
+        sonant.load(lm="digits.arpa", lm_progress=lambda done, total: told.append((done, total)))
+    assert told == [(size, size)]
+    shown: list[tuple[float, float | None]] = []
+    monkeypatch.setattr("sonant.cli.terminal.ProgressBar.__call__", lambda bar, *told: shown.append(told))
+    Path("digits.arpa").touch()
+    assert run(monkeypatch, "transcribe", example, "--lm", "digits.arpa") == 0
+    assert shown[0] == (size / 1e6, size / 1e6)
+    assert capsys.readouterr().out.strip() == SAID
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [

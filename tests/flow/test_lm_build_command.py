@@ -62,9 +62,20 @@ def test_standard_input_and_notes(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert oracle.read_arpa(Path("lm.arpa"))[0] == [5, 6]
 
 
+def test_a_name_says_which_format(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("text").write_text("a b\nb a\n")
+    for name in ("lm.arpa", "lm.ARPA.gz", "lm.bin"):
+        assert run(monkeypatch, "lm", "build", "text", "--order", "2", "--output", name) == 0
+        assert capsys.readouterr().out == f"2-gram model (5 and 6 n-grams) from 4 words in {name}\n"
+    assert oracle.read_arpa(Path("lm.arpa"))[0] == [5, 6]
+    assert gzip.decompress(Path("lm.ARPA.gz").read_bytes()) == Path("lm.arpa").read_bytes()
+    assert Path("lm.bin").read_bytes().startswith(b"sonantLM")
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (["text", "--arpa", "lm", "--output", "lm.arpa"], "lm.arpa and lm would both be ARPA files; name one"),
         (["text"], "A model must be written somewhere, but no place is given"),
         (["none", "--arpa", "lm"], "none could not be read (No such file or directory)"),
         (["text", "--arpa", "lm", "--prune", "0,x"], "Pruning must be numbers with commas between them, but is '0,x'"),

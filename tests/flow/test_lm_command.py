@@ -65,6 +65,7 @@ def test_text_comes_from_standard_input_or_packed(
     [
         (["convert", "gone.arpa", "m.lm"], "gone.arpa does not exist"),
         (["convert", "m.arpa", "no/m.lm"], "its folder does not exist"),
+        (["convert", "m.arpa", "new.arpa"], "named like an ARPA file; name it .lm."),
         (["convert", "said.txt", "m.lm"], "line 4: the file ends, but \\data\\ was expected"),
         (["query", "said.txt", "said.txt"], "no language model"),
         (["query", "m.arpa", "gone.txt"], "gone.txt cannot be read (No such file or directory)"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,10 +23,11 @@ def test_words_are_spelled_by_letters_or_by_what_stands_behind_them() -> None:
     assert lexicon.spellings == [([5, 3, 4], 0), ([3, 4], 1), ([4, 3], 2)]
 
 
-def test_a_pronouncing_dictionary(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
+def test_a_pronouncing_dictionary(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     lines = ";;; a comment\nHELLO  HH AH0 L OW1\nHELLO(2)  HH OW1 # rare\n\nWORLD  W ER1 L D\n"
-    path = tmp_path / "cmudict.gz"
-    path.write_bytes(gzip.compress(lines.encode()))
+    path = tmp_path / "cmudict"  # known by what it holds
+    path.write_bytes(pack(lines.encode()))
     lexicon = read_lexicon(path, PHONES)
     assert lexicon.words == ["HELLO", "WORLD"]
     assert lexicon.spellings == [([1, 2, 3, 4], 0), ([1, 4], 0), ([5, 6, 3, 7], 1)]
@@ -50,7 +53,7 @@ def test_files_that_are_no_lexicon(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"CAB\nAB\xe9\n")
     with pytest.raises(OptionError, match="line 2, is not"):
         read_lexicon(tmp_path / "latin.txt", LETTERS)
-    (tmp_path / "broken.gz").write_bytes(b"CAB")
+    (tmp_path / "broken.gz").write_bytes(gzip.compress(b"CAB\n" * 100)[:-9])
     with pytest.raises(OptionError, match="cannot be read"):
         read_lexicon(tmp_path / "broken.gz", LETTERS)
     with pytest.raises(OptionError, match="has none"):

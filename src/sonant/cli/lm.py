@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from sonant.cli.options import Format
-from sonant.cli.terminal import ProgressBar, reporting, say
+from sonant.cli.terminal import ProgressBar, millions_bar, reporting, say
 from sonant.cli.tune import tune
 from sonant.errors import DataError, OptionError
-from sonant.files import unpacked
+from sonant.files import UNPACKING_FAULTS, unpacked
 
 if TYPE_CHECKING:
     import io
@@ -36,8 +36,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 @verbs.command("build", short_help="Text to a model.")
 def build(
     texts: Annotated[list[str], typer.Argument(help="One sentence a line, plain or packed; - for standard input.")],
-    output: Annotated[Path | None, typer.Option(help="The model, as a file that opens at once.")] = None,
-    arpa: Annotated[Path | None, typer.Option(help="The model as an ARPA file, for other programs.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The model, as a file that opens at once, or named .arpa for others.")
+    ] = None,
+    arpa: Annotated[Path | None, typer.Option(help="The model as an ARPA file, beside the other.")] = None,
     order: Annotated[int, typer.Option(help="The most words an n-gram has.")] = 4,
     prune: Annotated[str, typer.Option(help="Drop n-grams that occur at most so often, by length: 0,0,1,2.")] = "0",
     vocabulary: Annotated[Path | None, typer.Option(help="A list of words; n-grams with others are dropped.")] = None,
@@ -115,16 +117,6 @@ def query(
 
 
 @contextmanager
-def millions_bar(name: str) -> Generator[Callable[[float, float | None], None]]:
-    """A bar that is told bytes, or steps, and shows millions of them."""
-    bar = ProgressBar(name, "M")
-    try:
-        yield lambda done, total: bar(done / 1e6, total and total / 1e6)
-    finally:
-        bar.close()
-
-
-@contextmanager
 def stages_bar() -> Generator[Callable[[str, int, int | None], None]]:
     """A bar after another, one for each stage that lasts."""
     bars: dict[str, ProgressBar] = {}
@@ -148,13 +140,10 @@ def lines_of(path: Path | None) -> Iterator[str]:
     if path is None:
         yield from (line.decode(errors="replace").strip() for line in sys.stdin.buffer)
         return
-    import lzma
-    import zlib
-
     try:
         with path.open("rb") as file:
             yield from (line.decode(errors="replace").strip() for line in unpacked(file))
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except UNPACKING_FAULTS as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path} cannot be read ({reason}); name a text of one sentence a line.") from error
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import io
 
     from sonant.recognizer import Recognizer
+    from sonant.types import Progress
 
 DONE, FAILED, USAGE = 0, 1, 2
 """Exit codes: all done; some inputs failed, each named; wrong usage or no model."""
@@ -91,10 +92,11 @@ def say_once(key: str, message: str) -> None:
 
 
 def load_model(model: str | None, **options: Any) -> Recognizer:
-    """The model that a verb takes, options as `sonant.load` has them: a bar while it is fetched, its note said once."""
+    """The model that a verb takes, options as `sonant.load` has them: bars for waits, its note said once."""
     from sonant.recognizer import load
 
-    asr = load(model, progress=sys.stderr.isatty(), **options)
+    with millions_bar("language model") as bar:
+        asr = load(model, progress=sys.stderr.isatty(), lm_progress=bar, **options)
     if asr.checkpoint.note:
         say_once(asr.checkpoint.name.replace("/", "--"), asr.checkpoint.note)
     return asr
@@ -134,6 +136,22 @@ class ProgressBar:
         if self.bar:
             self.bar.stop()
             self.bar = None
+
+
+@contextmanager
+def millions_bar(name: str) -> Generator[Progress]:
+    """A bar that is told bytes, or steps, and shows millions of them; its clock starts with the first."""
+    bars: list[ProgressBar] = []
+
+    def show(done: float, total: float | None) -> None:
+        bars[:] = bars or [ProgressBar(name, "M")]
+        bars[0](done / 1e6, total and total / 1e6)
+
+    try:
+        yield show
+    finally:
+        for bar in bars:
+            bar.close()
 
 
 def _open_bar(name: str):  # pyright: ignore[reportUnknownParameterType]

@@ -23,7 +23,7 @@ from sonant.cli.options import (
     Precision,
     Threads,
 )
-from sonant.cli.terminal import DONE, FAILED, ProgressBar, reporting, say
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, millions_bar, reporting, say
 from sonant.errors import OptionError
 from sonant.files import make_folder
 
@@ -78,7 +78,9 @@ def tune(
             raise OptionError(
                 f"--lm must name a language model, for {asr.checkpoint.name} comes with none; build one by sonant lm."
             )
-        decoder: Any = choose_decoder(asr.checkpoint, lm, lexicon, beam={"beam_size": beam} if beam else None)
+        size = {"beam_size": beam} if beam else None
+        with millions_bar("language model") as bar:
+            decoder: Any = choose_decoder(asr.checkpoint, lm, lexicon, beam=size, lm_progress=bar)
         found, failed = search(asr, decoder, utterances, trials, closed, beam is None, threads)
         kept = {
             "lm": decoder.lm.path,

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import io
 import json
-import lzma
 import math
 import os
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,7 +25,7 @@ from sonant.audio import AudioStream
 from sonant.audio.samples import reason
 from sonant.data.remote import is_url, open_url
 from sonant.errors import AudioError, DataError
-from sonant.files import open_output, unpacked
+from sonant.files import UNPACKING_FAULTS, open_output, unpacked
 from sonant.types import FloatArray
 
 ARCHIVE = ".tar"
@@ -147,7 +145,7 @@ def read_lines(path: str | PathLike[str]) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}:{number + 1} must be text in UTF-8, but is not; convert it.") from error
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; check the path and the folder it starts from.") from error
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except UNPACKING_FAULTS as error:
         raise DataError(f"{path} cannot be read ({reason(error)}); check what it is and who may read it.") from error
 
 

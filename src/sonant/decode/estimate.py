@@ -5,23 +5,23 @@ The native core counts and smooths in bounded memory; here files are opened, dec
 
 from __future__ import annotations
 
+import gzip
 import io
-import lzma
 import os
 import stat
 import tempfile
-import zlib
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from sonant import native
+from sonant.decode.lm import is_arpa
 from sonant.errors import DataError, OptionError, OutputError
-from sonant.files import open_output, unpacked
+from sonant.files import UNPACKING_FAULTS, open_output, unpacked
 
 if TYPE_CHECKING:
     from sonant.native._native import Estimate
@@ -71,8 +71,9 @@ def estimate_lm(
     temporary: str | PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> LmEstimate:
-    """Estimate a model and write it to `output`, sonant's own format, to `arpa`, or to both.
+    """Estimate a model and write it to `output`, to `arpa`, or to both.
 
+    `output` is in sonant's own format, but an ARPA file, too, where it is named `.arpa` or `.arpa.gz`.
     A line is a sentence, words stand between ASCII white space, lines without words count for nothing. `prune` drops
     n-grams that occur at most so often, by order from 1; the last threshold holds for all longer ones. N-grams with a
     word outside of `vocabulary` are dropped, too. Time is linear in the text. Memory is `memory` bytes for buffers,
@@ -83,9 +84,12 @@ def estimate_lm(
     sources = [source if isinstance(source, io.BufferedReader) else Path(source) for source in texts]
     outputs = [Path(path) for path in (output, arpa) if path is not None]
     _check_places(sources, outputs)
+    if output is not None and is_arpa(output):
+        output, arpa = None, output
     folder = Path(temporary) if temporary is not None else Path(tempfile.gettempdir())
     with ExitStack() as stack:
-        files = [stack.enter_context(open_output(path)) if path is not None else None for path in (output, arpa)]
+        write_lm = None if output is None else stack.enter_context(open_output(output)).write
+        write_arpa = None if arpa is None else _opened_arpa(arpa, stack).write
         stack.enter_context(_faults_as_sentences(folder))
         model = native.KneserNey(
             order=_checked_order(order),
@@ -96,7 +100,6 @@ def estimate_lm(
             folder=os.fsencode(folder),
         )
         _read_all(model, sources, progress)
-        write_lm, write_arpa = (file and file.write for file in files)
         found = model.finish(write_arpa=write_arpa, write_lm=write_lm, progress=progress)
     return _described(found)
 
@@ -125,6 +128,8 @@ def _check_places(sources: Sequence[Path | io.BufferedReader], outputs: Sequence
         raise OptionError("At least one text must be given, but there is none; name a file.")
     if not outputs:
         raise OptionError("A model must be written somewhere, but no place is given; name an output or an ARPA file.")
+    if len(outputs) == 2 and is_arpa(outputs[0]):
+        raise OptionError(f"{outputs[0]} and {outputs[1]} would both be ARPA files; name one, or an output in .lm.")
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise OptionError(f"{outputs[0]} is named for both formats; give each a file of its own.")
     read = [source for source in sources if isinstance(source, Path) and source.exists()]
@@ -174,6 +179,14 @@ def _read_all(model: native.KneserNey, sources: Sequence[Path | io.BufferedReade
         before += _size(source) or fed
 
 
+def _opened_arpa(path: str | PathLike[str], stack: ExitStack) -> BinaryIO | gzip.GzipFile:
+    """A file that appears whole once the stack is left, packed where its name says so."""
+    file = stack.enter_context(open_output(path))
+    if Path(path).suffix.lower() != ".gz":
+        return file
+    return stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6))
+
+
 def _size(source: Path | io.BufferedReader) -> int | None:
     """Bytes of a file, None where it has no size."""
     if isinstance(source, io.BufferedReader):
@@ -193,7 +206,7 @@ def _opened(source: Path | io.BufferedReader) -> Generator[tuple[str, io.Buffere
         with ExitStack() as stack:
             raw = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
             yield name, raw, unpacked(raw)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except UNPACKING_FAULTS as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{name} could not be read ({reason}); check the path and the file.") from error
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -12,6 +10,7 @@ from pathlib import Path
 
 from sonant import text
 from sonant.errors import OptionError, VocabularyError
+from sonant.files import UNPACKING_FAULTS, unpacked
 from sonant.types import Vocabulary
 
 _VARIANT = re.compile(r"(.+)\((\d+)\)")
@@ -44,7 +43,7 @@ class Lexicon:
 
 
 def read_lexicon(source: str | PathLike[str] | Iterable[str], vocabulary: Vocabulary) -> Lexicon:
-    """The words of a file (UTF-8, may be `.gz`) or of lines that are given themselves.
+    """The words of a file (UTF-8, may be packed) or of lines that are given themselves.
 
     A line is a word, spelled by its letters, or a word and then its spelling: tokens of the vocabulary with spaces
     between. The pronouncing dictionary of Carnegie Mellon has this form; its comments, its variants `WORD(2)` and the
@@ -107,9 +106,9 @@ def _read(source: str | PathLike[str] | Iterable[str]) -> tuple[str, list[str]]:
         return "the lexicon", list(source)
     path = Path(fspath(source))
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError, zlib.error) as error:
+        with path.open("rb") as file:
+            data = unpacked(file).read()
+    except UNPACKING_FAULTS as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(
             f"A lexicon must be a file with a word a line, but {path} cannot be read ({reason}); name another."

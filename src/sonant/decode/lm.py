@@ -5,13 +5,11 @@ All scores are natural logarithms; ARPA files, KenLM and the programs around the
 
 from __future__ import annotations
 
-import lzma
 import os
 import shutil
 import tempfile
 import weakref
-import zlib
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,16 +20,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sonant import native
-from sonant.errors import LanguageModelError
-from sonant.files import cache_folder, open_output, unpacked
+from sonant.errors import LanguageModelError, OptionError
+from sonant.files import UNPACKING_FAULTS, cache_folder, open_output, unpacked
+from sonant.types import Progress
 
 OWN_MAGIC, KENLM_MAGIC = b"sonantLM", b"mmap lm http://kheafield.com/code"
 PIECE = 1 << 20
 FORMAT = 2
 """Counts up when conversions that are kept can no longer be used."""
-
-Progress = Callable[[float, float | None], None]
-"""Is told how many bytes (for KenLM binaries: steps) of how many are done."""
 
 
 class Scored(NamedTuple):
@@ -133,7 +129,8 @@ def open_lm(path: str | PathLike[str], progress: Progress | None = None) -> Lang
     """The model of an own file, an ARPA file (also packed by gzip, bzip2 or xz) or a KenLM binary.
 
     What is not sonant's own is converted the first time and kept in the cache folder until the file changes (by size
-    and time); where nothing can be kept, it is converted each time. Raises `LanguageModelError`.
+    and time); where nothing can be kept, it is converted each time. `progress` is told how many bytes of the file (of
+    a KenLM binary: steps) are done. Raises `LanguageModelError`.
     """
     with _reading(path) as file:
         if file.read(len(OWN_MAGIC)) == OWN_MAGIC:
@@ -171,9 +168,14 @@ def convert_lm(
 ) -> LanguageModel:
     """Write an ARPA file (also packed) or a KenLM binary as an own file, whole or not at all, and open that.
 
-    Takes about twice the memory of the file that is written. Raises `LanguageModelError` naming the line or the byte
-    that is wrong, and `OutputError`.
+    Takes about twice the memory of the file that is written; `progress` is told what it is told by `open_lm`. Raises
+    `LanguageModelError` naming the line or the byte that is wrong, `OutputError`, and `OptionError` where the output
+    has the name of an ARPA file, which cannot be written of a model that was read.
     """
+    if is_arpa(output):
+        raise OptionError(
+            f"What is written is sonant's own format, but {output} is named like an ARPA file; name it .lm."
+        )
     with _reading(path) as file:
         start = file.read(len(KENLM_MAGIC))
         if start.startswith(OWN_MAGIC):
@@ -187,12 +189,17 @@ def convert_lm(
     return LanguageModel(output)
 
 
+def is_arpa(path: str | PathLike[str]) -> bool:
+    """Whether a name is that of an ARPA file, plain or packed by gzip."""
+    return Path(path).name.lower().endswith((".arpa", ".arpa.gz"))
+
+
 def _convert_arpa(
     path: str | PathLike[str], file: BufferedReader, output: str | PathLike[str], progress: Progress | None
 ) -> None:
     size = os.fstat(file.fileno()).st_size
     reader = native.ArpaReader()
-    with _telling(path, RuntimeError, OSError, EOFError, zlib.error, lzma.LZMAError):
+    with _telling(path, RuntimeError, *UNPACKING_FAULTS):
         text = unpacked(file)
         for piece in iter(lambda: text.read(PIECE), b""):
             reader.feed(piece)

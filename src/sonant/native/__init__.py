@@ -1,8 +1,8 @@
 """The compiled core: loops over frames that Python is too slow for. The GIL is released inside.
 
 Its sources lie beside this file, one header a part; `module.cpp` and `bind_*.cpp` bind them. Arrays that come in are
-C-contiguous float32, checked and never converted: a `TypeError` names what came. Shapes: T frames, V tokens, R runs,
-L tokens of a text, U units of it.
+C-contiguous float32, checked and never converted: a `TypeError` names what came. Shapes: T frames, V tokens, L tokens
+of a text, U units of it.
 Words and paths are bytes. `LanguageModel` (lm.h), `ArpaReader` (arpa.h) and `convert_kenlm` (kenlm.h) are what
 `sonant.decode.lm` stands on; what a file gets wrong they call a `RuntimeError`. `KneserNey` (kneser_ney.h) does the
 work of `sonant.decode.estimate`, `BeamSearch` and `BeamState` (beam.h) that of `sonant.decode.beam`, `GreedyState`
@@ -43,7 +43,6 @@ __all__ = [
     "convert_kenlm",
     "first_fault",
     "records",
-    "runs",
 ]
 
 NO_INDICES = np.zeros(0, np.int32)
@@ -61,19 +60,6 @@ def records(kind: type[Made], names: tuple[str, ...], columns: tuple[list[Any], 
     Several times as fast as the constructor of a frozen dataclass, which is not called: all fields must be named.
     """
     return _native.records(kind, names, columns)
-
-
-def runs(
-    log_probs: NDArray[np.float32],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], float]:
-    """Runs of frames whose best token is the same, blanks like any other: the best path before CTC collapses it.
-
-    `log_probs` (T, V) to `tokens` (R,), `first_frames` (R,), `peaks` (R,), the token's highest log-probability within
-    its run, and `total`, the sum over frames of the best log-probability (of several pieces it adds up). Of tokens
-    that tie, the lowest index wins. A run lasts to the next one's first frame. Where a recording comes in pieces,
-    a piece's first run continues the last one's final run if their tokens are equal. NaN is the caller's to refuse.
-    """
-    return _native.runs(log_probs)
 
 
 def first_fault(log_probs: NDArray[np.float32]) -> tuple[int, int]:

@@ -9,9 +9,6 @@ from sonant.types import Letter, Word
 _Made = TypeVar("_Made")
 
 def records(type: type[_Made], names: tuple[str, ...], columns: tuple[list[Any], ...]) -> list[_Made]: ...
-def runs(
-    log_probs: NDArray[np.float32],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], float]: ...
 
 class GreedyState:
     def __init__(self, num_tokens: int, blank: int, separator: int, mute: Sequence[int], pause: float) -> None: ...

@@ -1,40 +1,16 @@
-// The Python face of the headers beside it: checks shapes, releases the GIL, hands arrays over without a copy.
+// The module: what each bind_*.cpp adds to it, and objects made from columns.
 
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstddef>
-#include <cstdint>
-#include <tuple>
-#include <utility>
 #include <vector>
 
-#include "best_path.h"
 #include "records.h"
-#include "to_numpy.h"
 
 namespace nb = nanobind;
-using sonant::Array;
-using sonant::to_numpy;
 
-using LogProbs = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-std::tuple<Array<std::int32_t>, Array<std::int32_t>, Array<float>, double> runs(const LogProbs& log_probs) {
-    const std::size_t num_frames = log_probs.shape(0), num_tokens = log_probs.shape(1);
-    if (num_frames > 0 && num_tokens == 0)
-        throw nb::value_error("log_probs must have at least one column");
-    sonant::Runs found;
-    {
-        nb::gil_scoped_release release;
-        found = sonant::best_path(log_probs.data(), num_frames, num_tokens);
-    }
-    return {to_numpy(std::move(found.tokens)), to_numpy(std::move(found.first_frames)),
-            to_numpy(std::move(found.peaks)), found.total};
-}
-
-// Objects from columns of their fields.
+// Objects of a class from columns of their fields.
 nb::list records(const nb::handle& type, const nb::tuple& names, const nb::tuple& columns) {
     if (names.size() != columns.size())
         throw nb::value_error("records must have as many columns as names");
@@ -62,7 +38,6 @@ void bind_greedy(nb::module_& module);
 void bind_lm(nb::module_& module);
 
 NB_MODULE(_native, module) {
-    module.def("runs", &runs, nb::arg("log_probs").noconvert());
     bind_align(module);
     module.def("records", &records, nb::arg("type"), nb::arg("names"), nb::arg("columns"));
     bind_estimate(module);
