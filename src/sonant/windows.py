@@ -133,7 +133,14 @@ def join(
 
 
 def concatenate(pieces: Iterable[Emissions]) -> Emissions:
-    """Pieces that follow one another as one."""
-    parts = list(pieces)
-    first = parts[0]
-    return Emissions(np.concatenate([p.log_probs for p in parts]), first.frame_seconds, first.vocabulary, first.first)
+    """Pieces that follow one another as one; the parts of a long file are not held beside the whole."""
+    rest = iter(pieces)
+    first = next(rest)
+    joined, end = np.array(first.log_probs, order="C"), len(first)
+    for piece in rest:
+        start, end = end, end + len(piece)
+        if end > len(joined):
+            joined.resize((end + end // 4, joined.shape[1]), refcheck=False)  # in place, where the system can
+        joined[start:end] = piece.log_probs
+    joined.resize((end, joined.shape[1]), refcheck=False)
+    return Emissions(joined, first.frame_seconds, first.vocabulary, first.first)

@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import av
 import pytest
 
 import sonant
@@ -72,25 +73,81 @@ def test_what_does_not_fit_is_told(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--output", "words.docx"], "--output must end in .json, .srt"),
+        (["--output", "words.docx"], "--output must end in .txt, .json, .srt"),
         (["--output", "words.srt", "--format", "vtt"], "--output must end in .vtt"),
+        (["--output", "none/words.srt"], "--output must lie in a folder that exists, but none does not"),
+        (["other.mp3"], "missing.mp3 must have one text, a .txt of its name, but none is there"),
+        (["--output", "said.txt"], "said.txt would be overwritten by what was found"),
+        (["--format", "srt", "--min-duration", "9"], "The shortest cue must not be longer than the longest"),
+        (["--mux", "words.avi"], "Subtitles go into a file that ends in .mp4"),
     ],
 )
 def test_other_suffixes_are_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: Path, options: list[str], message: str
 ) -> None:
+    monkeypatch.chdir(text.parent)
     assert run(monkeypatch, "align", "missing.mp3", text, *options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_subtitles_have_the_form_and_the_case_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path, text: Path
+) -> None:
+    options = ["--precision", "fp32", "--format", "vtt", "--width", "8", "--lines", "1", "--case", "upper"]
+    assert run(monkeypatch, "align", example, text, *options, "--karaoke") == 0
+    out = capsys.readouterr().out
+    talk = subtitles.from_vtt(out)
+    assert " ".join(talk.text.split()) == " ".join(TEXT.upper().split())
+    assert len(talk.segments) == 6
+    assert out.count("<00:") >= 6  # a word alone begins with its cue, and has its end marked
+    assert run(monkeypatch, "align", example, text, "--precision", "fp32", "--format", "text") == 0
+    assert capsys.readouterr().out == TEXT
+
+
+def test_several_recordings_go_with_the_texts_of_their_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path, text: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.ogg").write_bytes(example.read_bytes())
+        (folder / f"{name}.txt").write_text(TEXT, encoding="utf-8")
+    (folder / "broken.ogg").write_bytes(example.read_bytes()[:50])
+    (folder / "broken.txt").write_text(TEXT, encoding="utf-8")
+    files = sorted(folder.iterdir())
+    assert run(monkeypatch, "align", *files, "--precision", "fp32") == 1
+    out, err = capsys.readouterr()
+    trees = [json.loads(line) for line in out.splitlines()]
+    assert [Path(tree["source"]).name for tree in trees] == ["a.ogg", "b.ogg"]
+    assert err.count("broken.ogg") == 1
+    sounds = [folder / "a.ogg", folder / "b.ogg"]  # the texts beside them
+    assert run(monkeypatch, "align", *sounds, "--output", tmp_path / "out", "--format", "srt", "--fast") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.srt", "b.srt"]
+    assert run(monkeypatch, "align", *sounds, "--output", tmp_path / "out.srt") == 2
+    assert "--output must be a folder for 2 recordings" in capsys.readouterr().err
+    assert run(monkeypatch, "align", folder / "a.ogg", folder / "a.txt", folder / "b.txt") == 2
+    assert "b.txt must belong to a recording of its name" in capsys.readouterr().err
+
+
+def test_subtitles_go_into_the_video(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path, text: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "video.mkv"
+    assert run(monkeypatch, "align", example, text, "--precision", "fp32", "--mux", target) == 0
+    assert capsys.readouterr().out == ""
+    with av.open(str(target)) as container:
+        lines = [bytes(packet).decode() for packet in container.demux(subtitles=0) if packet.size]
+    assert " ".join("\n".join(lines).split()) == " ".join(TEXT.split())
 
 
 def test_texts_that_cannot_be_read_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path, tmp_path: Path
 ) -> None:
-    assert run(monkeypatch, "align", example, tmp_path / "none.txt") == 2
+    assert run(monkeypatch, "align", example, tmp_path / "none.txt") == 1
     assert "none.txt must be a text, but cannot be read" in capsys.readouterr().err
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    assert run(monkeypatch, "align", example, tmp_path / "latin.txt") == 2
+    assert run(monkeypatch, "align", example, tmp_path / "latin.txt") == 1
     assert "latin.txt must be UTF-8, but byte 3 is not" in capsys.readouterr().err
     (tmp_path / "long.txt").write_text("seven three nine " * 100)
-    assert run(monkeypatch, "align", example, tmp_path / "long.txt") == 2
+    assert run(monkeypatch, "align", example, tmp_path / "long.txt") == 1
     assert "too few" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from sonant import windows
 from sonant.errors import OptionError
 from sonant.model.config import EncoderConfig
-from sonant.types import FloatArray, Vocabulary
+from sonant.types import Emissions, FloatArray, Vocabulary
 from sonant.windows import Level, Window, WindowSpec
 
 CONFIG = EncoderConfig()
@@ -109,3 +111,12 @@ def test_margins_that_round_up_to_the_whole_window_still_let_it_move_on() -> Non
     cut = windows.split([np.zeros(RATE, np.float32)], CONFIG, RATE, False, WindowSpec(seconds=0.04, margin=0.019))
     kept = [window.first + i for window in cut for i in range(window.keep.start, window.keep.stop)]
     assert kept == list(range(CONFIG.num_frames(RATE)))
+
+
+def test_joined_pieces_are_the_whole() -> None:
+    whole = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    for cuts in ([0, 50], [0, 1, 2, 30, 31, 50], [0, 49, 50]):
+        pieces = [Emissions(whole[a:b], 0.02, VOCABULARY, 7 + a) for a, b in pairwise(cuts)]
+        joined = windows.concatenate(iter(pieces))
+        np.testing.assert_array_equal(joined.log_probs, whole)
+        assert joined.first == 7

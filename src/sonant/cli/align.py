@@ -1,17 +1,33 @@
-"""`sonant align`: where in a recording the words of its text are said."""
+"""`sonant align`: where in recordings the words of their texts are said."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sonant.cli.options import Debug, Device, Engine, EngineName, EnginePrecision, Language, Model, Precision, Threads
+from sonant.cli.pairs import pair_texts, read_text
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, load_model, reporting, say
-from sonant.errors import OptionError
+from sonant.cli.writing import (
+    SUFFIXES,
+    Case,
+    GapOption,
+    KaraokeOption,
+    LinesOption,
+    MaxDurationOption,
+    MinDurationOption,
+    ReadingSpeedOption,
+    TranscriptFormat,
+    Video,
+    WidthOption,
+    Writer,
+    name_outputs,
+)
+from sonant.errors import AlignmentError, OptionError, SonantError
 
 if TYPE_CHECKING:
     from sonant.alignment import Alignment
@@ -20,18 +36,6 @@ if TYPE_CHECKING:
 
 NAMED = 5
 """Words and stretches that messages name at most."""
-
-
-class AlignedFormat(StrEnum):
-    """What is written."""
-
-    json = "json"
-    srt = "srt"
-    vtt = "vtt"
-    ass = "ass"
-    tsv = "tsv"
-    ctm = "ctm"
-    textgrid = "textgrid"
 
 
 class StarName(StrEnum):
@@ -43,11 +47,26 @@ class StarName(StrEnum):
 
 
 def run(
-    audio: Annotated[str, typer.Argument(help="An audio or video file; - reads standard input.")],
-    text: Annotated[Path, typer.Argument(help="What is said in it: a UTF-8 text, best a line a sentence.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="AUDIO TEXT", help="A recording and its text; of several, texts have the same names."),
+    ],
     model: Model = None,
-    format: Annotated[AlignedFormat | None, typer.Option(help="JSON where neither it nor a suffix says.")] = None,
-    output: Annotated[Path | None, typer.Option(help="A file to write, in place of standard output.")] = None,
+    format: Annotated[TranscriptFormat | None, typer.Option(help="JSON where neither it nor a suffix says.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A file; or a folder for one file a recording. Else standard output.")
+    ] = None,
+    case: Annotated[
+        Case, typer.Option(help="Letter case; as the text has it where not given.", rich_help_panel="Subtitles")
+    ] = Case.asis,
+    karaoke: KaraokeOption = False,
+    width: WidthOption = None,
+    lines: LinesOption = None,
+    reading_speed: ReadingSpeedOption = None,
+    min_duration: MinDurationOption = None,
+    max_duration: MaxDurationOption = None,
+    gap: GapOption = None,
+    mux: Video = None,
     star: Annotated[
         StarName, typer.Option(help="Where speech may stand that the text lacks: between lines, words or nowhere.")
     ] = StarName.lines,
@@ -66,64 +85,89 @@ def run(
     """Find the words of a text in the recording where they are said, with times and confidences.
 
     Each line of the text becomes a segment or subtitle; case and punctuation are kept. Words that are not heard and
-    speech that the text lacks are told on standard error. The exit code is 1 where the text is not of this recording.
+    speech that the text lacks are told on standard error. A recording that fails is named there, and the others are
+    still aligned. The exit code is 1 where one failed, or its text is of another recording.
     """
     with reporting(debug):
-        suffix = suffix_of(format, output)
-        lines = read_lines(text)
-
+        pairs = pair_texts(files)
+        recordings = [recording for recording, _ in pairs]
+        file = output if output and output.suffix and not output.is_dir() else None
+        cues = {"width": width, "lines": lines, "reading_speed": reading_speed, "gap": gap}
+        cues |= {"min_duration": min_duration, "max_duration": max_duration}
+        written = format_of(format, file)
+        writer = Writer(written, case, karaoke, cues, mux)
+        writer.check(recordings, output)
+        if file and not file.parent.is_dir():
+            raise OptionError(f"--output must lie in a folder that exists, but {file.parent} does not; create it.")
+        if file and len(pairs) > 1:
+            raise OptionError(f"--output must be a folder for {len(pairs)} recordings, but {file} is a file; name one.")
+        targets = {recordings[0]: file} if file else name_outputs(recordings, output, written) if output else {}
+        for _, text in pairs:
+            if any(Path(text).resolve() == target.resolve() for target in targets.values()):
+                raise OptionError(f"{text} would be overwritten by what was found; choose another --output.")
         asr = load_model(model, language=language, engine=engine, device=device, precision=precision, threads=threads)
-        bar = ProgressBar(audio)
-        told: list[float] = [0.0]
-
-        def progress(done: float, total: float | None) -> None:
-            told[0] = done
-            bar(done, total)
-
-        try:
-            found = asr.align(
-                audio, lines, star=star.value, leave_out=not all_words, exact=not fast, max_memory=max_memory << 20,
-                progress=progress,
-            )  # fmt: skip
-        finally:
-            bar.close()
-        transcript = transcript_of(found, asr, audio, told[0])
-        write(transcript, suffix, output)
-    raise SystemExit(FAILED if found.status == "mismatch" else DONE)
+        search = {"star": star.value, "leave_out": not all_words, "exact": not fast, "max_memory": max_memory << 20}
+        failed = align_all(asr, pairs, targets, writer, search, debug)
+    raise SystemExit(FAILED if failed else DONE)
 
 
-def suffix_of(format: AlignedFormat | None, output: Path | None) -> str:
-    """The suffix of what is written; `OptionError` where the output's is another."""
+def format_of(format: TranscriptFormat | None, output: Path | None) -> TranscriptFormat:
+    """What is written; `OptionError` where the output's suffix is none that is known, or another."""
     if output is None:
-        return f".{format or AlignedFormat.json}"
-    suffix = output.suffix.lower()
-    if suffix.removeprefix(".") not in AlignedFormat.__members__ or (format and suffix != f".{format}"):
-        expected = f".{format}" if format else ", ".join(f".{name}" for name in AlignedFormat)
-        raise OptionError(f"--output must end in {expected}, but {output} does not; rename it.")
-    return suffix
+        return format or TranscriptFormat.json
+    for name, suffix in SUFFIXES.items():
+        if suffix.lower() == output.suffix.lower() and format in (None, name):
+            return name
+    expected = SUFFIXES[format] if format else ", ".join(SUFFIXES.values())
+    raise OptionError(f"--output must end in {expected}, but {output} does not; rename it.")
 
 
-def read_lines(path: Path) -> str:
-    """A text as it lies in a file."""
+def align_all(
+    asr: Recognizer,
+    pairs: list[tuple[str, str]],
+    targets: Mapping[str, Path],
+    writer: Writer,
+    search: Mapping[str, Any],
+    debug: bool,
+) -> int:
+    """Each recording with its text in turn, printed or saved; how many failed or do not belong together."""
+    failed = printed = 0
+    for recording, text in pairs:
+        try:
+            transcript, fits = align_one(asr, recording, read_text(text), search)
+            if writer.mux:
+                writer.write_video(transcript, recording)
+            if recording in targets:
+                writer.save(transcript, targets[recording])
+            elif not writer.mux:
+                writer.print(transcript, recording if len(pairs) > 1 else None, gap=printed > 0)
+                printed += 1
+            failed += not fits
+        except SonantError as error:
+            if debug:
+                raise
+            say(f"{text}: {error}" if isinstance(error, AlignmentError) else str(error))
+            failed += 1
+    return failed
+
+
+def align_one(asr: Recognizer, recording: str, text: str, search: Mapping[str, Any]) -> tuple[Transcript, bool]:
+    """One recording, with a progress bar, what is odd said; and whether its text belongs to it."""
+    bar = ProgressBar(recording)
+    told: list[float] = [0.0]
+
+    def progress(done: float, total: float | None) -> None:
+        told[0] = done
+        bar(done, total)
+
     try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise OptionError(f"{path} must be a text, but cannot be read ({error.strerror}); check the path.") from error
-    except UnicodeDecodeError as error:
-        raise OptionError(f"{path} must be UTF-8, but byte {error.start} is not; save it as UTF-8.") from error
-
-
-def write(transcript: Transcript, suffix: str, output: Path | None) -> None:
-    """To a file, or to standard output in the format of a suffix; what is odd to standard error."""
-    from sonant.subtitles import render, save, to_json
-
+        found = asr.align(recording, text, progress=progress, **search)
+    finally:
+        bar.close()
+    transcript = transcript_of(found, asr, recording, told[0])
     for warning in transcript.warnings:
-        say(warning)
-    if output:
-        save(transcript, output, case="asis")
-    else:
-        written = to_json(transcript, indent=None) if suffix == ".json" else render(transcript, suffix, case="asis")
-        print(written, end="", flush=True)
+        say(f"{recording}: {warning}")
+    return transcript, found.status != "mismatch"
 
 
 def transcript_of(found: Alignment, asr: Recognizer, audio: str, duration: float) -> Transcript:

@@ -24,9 +24,8 @@ from sonant.cli.options import (
     Threads,
     decoding_options,
 )
-from sonant.cli.terminal import DONE, FAILED, ProgressBar, load_model, reporting, result_names, say
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, load_model, reporting, say
 from sonant.cli.writing import (
-    SUFFIXES,
     CaseOption,
     FormatOption,
     GapOption,
@@ -36,10 +35,12 @@ from sonant.cli.writing import (
     MinDurationOption,
     ReadingSpeedOption,
     TranscriptFormat,
+    Video,
     WidthOption,
     Writer,
+    name_outputs,
 )
-from sonant.errors import OptionError, SonantError
+from sonant.errors import SonantError
 
 if TYPE_CHECKING:
     from sonant.recognizer import Recognizer
@@ -64,10 +65,6 @@ def list_models(wanted: bool) -> None:
 
 
 Output = Annotated[Path | None, typer.Option(help="Folder for one file an input, in place of standard output.")]
-Video = Annotated[
-    Path | None,
-    typer.Option(metavar="VIDEO", help="Copy the input to this .mp4, .mov, .mkv or .webm, with subtitles."),
-]
 Listing = Annotated[
     bool,
     typer.Option("--list-models", help="Show the published models and exit.", callback=list_models, is_eager=True),
@@ -158,19 +155,3 @@ def transcribe(asr: Recognizer, file: str) -> Transcript:
     for warning in transcript.warnings:
         say(warning)
     return transcript
-
-
-def name_outputs(files: list[str], folder: Path, format: TranscriptFormat) -> dict[str, Path]:
-    """Where each file's result goes: `talk.txt`, or `talk.mp3.txt` beside a `talk.wav`."""
-    from tempfile import TemporaryFile
-
-    targets = {file: folder / (name + SUFFIXES[format]) for file, name in result_names(files).items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):  # known now, not after hours of audio
-            pass
-    except OSError as error:
-        raise OptionError(
-            f"--output must be a folder that can be written, but {folder} is not ({error.strerror}); name another."
-        ) from error
-    return targets

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sonant.cli.terminal import say
+from sonant.cli.terminal import result_names, say
 from sonant.errors import OptionError
 
 if TYPE_CHECKING:
@@ -79,6 +79,10 @@ MaxDurationOption = Annotated[
     float | None, typer.Option(help="Seconds a cue stays at most; 7.", rich_help_panel=_PANEL)
 ]
 GapOption = Annotated[float | None, typer.Option(help="Seconds between two cues; 0.083.", rich_help_panel=_PANEL)]
+Video = Annotated[
+    Path | None,
+    typer.Option(metavar="VIDEO", help="Copy the input to this .mp4, .mov, .mkv or .webm, with subtitles."),
+]
 
 
 @dataclass(frozen=True)
@@ -145,3 +149,19 @@ class Writer:
         assert self.mux is not None
         for line in mux(source, self.mux, transcript, case=self._case, cues=self.spec):
             say(line)
+
+
+def name_outputs(files: list[str], folder: Path, format: TranscriptFormat) -> dict[str, Path]:
+    """Where each file's result goes: `talk.txt`, or `talk.mp3.txt` beside a `talk.wav`."""
+    from tempfile import TemporaryFile
+
+    targets = {file: folder / (name + SUFFIXES[format]) for file, name in result_names(files).items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):  # known now, not after hours of audio
+            pass
+    except OSError as error:
+        raise OptionError(
+            f"--output must be a folder that can be written, but {folder} is not ({error.strerror}); name another."
+        ) from error
+    return targets
