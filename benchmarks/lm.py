@@ -2,7 +2,9 @@
 
     python benchmarks/lm.py [--ngrams MILLIONS] [--arpa FILE --text FILE]
 
-A made-up 4-gram model of so many million n-grams is converted and opened. With `--arpa` and a text of one sentence a
+A made-up 4-gram model of so many million n-grams is converted and opened: seconds of the clock until the first score.
+Then two processes score with it at once: how much of the mapped file each has in memory, and how much of that is its
+own. With `--arpa` and a text of one sentence a
 line, that model scores the text sentence by sentence here and in KenLM (`pip install kenlm`; it reads the ARPA file
 into hash tables), in turns: CPU time of a list of words' scores, from a string. Written to results/lm.json.
 """
@@ -13,7 +15,9 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +54,7 @@ def made_up(millions: float) -> Iterator[str]:
     yield "\n\\end\\\n"
 
 
-def opening(millions: float, folder: Path) -> dict[str, float]:
+def opening(millions: float, folder: Path) -> dict[str, Any]:
     """Seconds of making and of opening a model, and its size."""
     arpa = folder / "made-up.arpa"
     with arpa.open("w", encoding="utf-8") as file:
@@ -70,7 +74,30 @@ def opening(millions: float, folder: Path) -> dict[str, float]:
         "convert_cpu_seconds": converting,
         "open_milliseconds_first": times[0] * 1e3,
         "open_milliseconds_median": float(np.median(times)) * 1e3,
+        "two_processes_mb": sharing(model.path),
     }
+
+
+def share(path: Path, both: Any, found: Any) -> None:
+    """Score at random, wait for the other process, and say what of the file is in memory, in MB."""
+    model, generator = LanguageModel(path), np.random.default_rng(0)
+    for row in generator.integers(3, model.native.num_words, (50_000, 8)).tolist():
+        model.score([f"word{number}" for number in row])
+    both.wait()
+    lines = Path("/proc/self/smaps").read_text().split(str(path), 1)[1].splitlines()[1:25]
+    sizes = {name: int(size.split()[0]) / 1024 for name, size in (line.split(":", 1) for line in lines[:12])}
+    found.put({name: sizes[name] for name in ("Rss", "Shared_Clean", "Private_Clean", "Private_Dirty")})
+    both.wait()
+
+
+def sharing(path: Path) -> list[dict[str, float]]:
+    """What `share` finds in each of two processes."""
+    context = get_context("spawn")
+    both, found = context.Barrier(2), context.Queue()
+    processes = [context.Process(target=share, args=(path, both, found)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    return [found.get() for _ in processes]
 
 
 def scoring(arpa: Path, text: Path, num_sentences: int) -> dict[str, float]:

@@ -77,7 +77,8 @@ def commands(text: Path, options: argparse.Namespace) -> dict[str, list[str]]:
     found = {"sonant": [*ours, "--arpa", arpa], "sonant, own format": [*ours, "--output", str(text.with_suffix(".lm"))]}
     if lmplz := shutil.which("lmplz"):
         theirs = [lmplz, "-o", options.order, "-S", options.memory, "-T", folder, "--text", str(text), "--arpa", arpa]
-        found["lmplz"] = [*theirs, "--prune", *options.prune.split(",")]
+        # ours falls back by itself; lmplz refuses a text whose words all come often
+        found["lmplz"] = [*theirs, "--discount_fallback", "--prune", *options.prune.split(",")]
     return found
 
 

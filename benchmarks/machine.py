@@ -1,4 +1,4 @@
-"""What every result says beside its figures: the processor and the versions; and where results lie."""
+"""What every result says beside its figures: processor, load and versions; and where results lie."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def describe(*packages: str) -> dict[str, Any]:
-    """Processor, cores, Python and the versions of what was measured."""
+    """Processor, cores, how many processes wanted one lately, Python and the versions of what was measured."""
     wanted = ("sonant", "numpy", "openvino", *packages)
-    return {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions(wanted)}
+    facts = {"processor": processor(), "cores": os.cpu_count(), "load": round(os.getloadavg()[1], 1)}
+    return {**facts, "python": platform.python_version(), **versions(wanted)}
 
 
 def processor() -> str:

@@ -105,7 +105,7 @@ void BeamState::extend(std::uint32_t i) {
     const auto first = static_cast<std::uint32_t>(closings_.size());
     if (!separated)
         find_closings(i, closings_);
-    const float gain = search.hotwords.largest_gain();
+    const float gain = search.hotwords.largest_gain(h.hot);
     const float departure = cost_of_departure(h);
     const bool may_leave = !hopeless(h.score() + active_.front().score - departure + gain);
     for (const Token& token : active_) {
@@ -210,7 +210,8 @@ void BeamState::go_on(std::uint32_t i, const Token& token, float from, Trie::Nod
 void BeamState::find_endings(std::uint32_t i, float gain) {
     if (beam_[i].between_words())
         return;
-    const float most = beam_[i].total + gain + search_->options.word_bonus + search_->hotwords.largest_gain();
+    const float most =
+        beam_[i].total + gain + search_->options.word_bonus + search_->hotwords.largest_gain(beam_[i].hot);
     for_endings(i, [&](const Ending& ending) {
         if (hopeless(most + ending.extra))
             return;  // even if the model were certain
@@ -222,11 +223,11 @@ void BeamState::find_endings(std::uint32_t i, float gain) {
 
 // Closes the words taken down; their paths end in a blank (a pause) or in the separator.
 void BeamState::close(float gain, bool pause) {
-    const float most = gain + search_->options.word_bonus + search_->hotwords.largest_gain();
+    const float most = gain + search_->options.word_bonus;
     for (const Ending& ending : endings_) {
         const Hypothesis& h = beam_[ending.hypothesis];
         const float total = h.total + gain;
-        if (hopeless(h.total + most + ending.extra))
+        if (hopeless(h.total + most + search_->hotwords.largest_gain(h.hot) + ending.extra))
             continue;
         const Closing closed = closing(ending);
         if (hopeless(total + closed.extra))

@@ -21,7 +21,11 @@ public:
     // Each phrase as tokens, with a `boundary` before, between and after its words where words have boundaries.
     // The value of an entry is its index into `boosts` (natural logarithms).
     Hotwords(const Spellings& phrases, std::size_t alphabet, const std::vector<float>& boosts, bool bounded)
-        : trie_(phrases, alphabet), fail_(trie_.size(), 0), earned_(trie_.size(), 0.0f), won_(trie_.size(), 0.0f) {
+        : trie_(phrases, alphabet),
+          fail_(trie_.size(), 0),
+          earned_(trie_.size(), 0.0f),
+          won_(trie_.size(), 0.0f),
+          most_(trie_.size(), 0.0f) {
         find_earned(phrases, boosts, bounded);
         for (State s = 0; s < trie_.size(); ++s) {  // breadth-first: a node's suffixes are shorter, hence done
             for (const std::uint32_t* value = trie_.begin(s); value != trie_.end(s); ++value)
@@ -33,13 +37,16 @@ public:
             for (State child = trie_.first_child(s); child != trie_.end_child(s); ++child)
                 fail_[child] = s ? follow(fail_[s], trie_.label(child)) : 0;
         }
-        for (State s = 1; s < trie_.size(); ++s)
-            largest_ = std::max(largest_, won_[s] + earned_[s]);
+        for (State s = 0; s < trie_.size(); ++s) {  // after all values are known, and again suffixes first
+            most_[s] = most_[fail_[s]];
+            for (State child = trie_.first_child(s); child != trie_.end_child(s); ++child)
+                most_[s] = std::max(most_[s], won_[child] + earned_[child]);
+        }
     }
 
     bool empty() const noexcept { return trie_.size() <= 1; }
-    // An upper bound of what one step gains.
-    float largest_gain() const noexcept { return largest_; }
+    // An upper bound of what one step gains: nothing where no phrase is under way and none can begin.
+    float largest_gain(State state) const noexcept { return empty() ? 0.0f : most_[state] - earned_[state]; }
 
     // Goes on with `token`; what that gains.
     float step(State& state, std::uint32_t token) const noexcept {
@@ -81,7 +88,7 @@ private:
     Trie trie_;
     std::vector<State> fail_;
     std::vector<float> earned_, won_;
-    float largest_ = 0.0f;
+    std::vector<float> most_;  // by state: the highest sum of both that one step leads to
 };
 
 }  // namespace sonant
