@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -17,6 +16,7 @@ from sonant.files import open_output
 from sonant.subtitles import Case, CueSpec, cues_of, in_case
 from sonant.subtitles.srt import plain_text
 from sonant.subtitles.webvtt import vtt_text
+from sonant.text import language_code
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -38,24 +38,6 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """What FFmpeg's encoder of mov_text wants to know of the letters."""
 _BASE = Fraction(1, 1000)
 _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}  # of the container, not of the film
-
-# ISO 639-1 to 639-2, as containers name languages.
-_LANGUAGES = (
-    "af:afr am:amh ar:ara as:asm az:aze be:bel bg:bul bn:ben bo:bod br:bre bs:bos ca:cat cs:ces cy:cym da:dan de:deu "
-    "el:ell en:eng eo:epo es:spa et:est eu:eus fa:fas fi:fin fo:fao fr:fra fy:fry ga:gle gl:glg gu:guj ha:hau he:heb "
-    "hi:hin hr:hrv ht:hat hu:hun hy:hye id:ind ig:ibo is:isl it:ita ja:jpn jv:jav ka:kat kk:kaz km:khm kn:kan ko:kor "
-    "ku:kur ky:kir la:lat lb:ltz lo:lao lt:lit lv:lav mg:mlg mi:mri mk:mkd ml:mal mn:mon mr:mar ms:msa mt:mlt my:mya "
-    "nb:nob ne:nep nl:nld nn:nno no:nor oc:oci or:ori pa:pan pl:pol ps:pus pt:por ro:ron ru:rus rw:kin sa:san sd:snd "
-    "si:sin sk:slk sl:slv sn:sna so:som sq:sqi sr:srp su:sun sv:swe sw:swa ta:tam te:tel tg:tgk th:tha tk:tuk tl:tgl "
-    "tr:tur tt:tat ug:uig uk:ukr ur:urd uz:uzb vi:vie wo:wol xh:xho yi:yid yo:yor zh:zho zu:zul "
-)
-
-
-def language_code(language: str) -> str:
-    """`eng` for `en`, `en-GB` and `eng`: containers want the three letters of ISO 639-2."""
-    name = re.split("[-_]", language.lower())[0]
-    found = re.search(rf"\b{re.escape(name)}:(...)", _LANGUAGES)
-    return found[1] if found else name
 
 
 def check_target(source: str | PathLike[str], target: str | PathLike[str]) -> str:

@@ -5,6 +5,7 @@ No audio and no models. A text is compared as it stands: normalise both sides fi
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,16 @@ Pair = tuple[T | None, T | None]
 """What was said and what was heard for it: None, heard is an insertion; said, None a deletion."""
 
 _APOSTROPHES = str.maketrans("\u2018\u2019\uff07", "'''")
+_LANGUAGES = (
+    "af:afr am:amh ar:ara as:asm az:aze be:bel bg:bul bn:ben bo:bod br:bre bs:bos ca:cat cs:ces cy:cym da:dan de:deu "
+    "el:ell en:eng eo:epo es:spa et:est eu:eus fa:fas fi:fin fo:fao fr:fra fy:fry ga:gle gl:glg gu:guj ha:hau he:heb "
+    "hi:hin hr:hrv ht:hat hu:hun hy:hye id:ind ig:ibo is:isl it:ita ja:jpn jv:jav ka:kat kk:kaz km:khm kn:kan ko:kor "
+    "ku:kur ky:kir la:lat lb:ltz lo:lao lt:lit lv:lav mg:mlg mi:mri mk:mkd ml:mal mn:mon mr:mar ms:msa mt:mlt my:mya "
+    "nb:nob ne:nep nl:nld nn:nno no:nor oc:oci or:ori pa:pan pl:pol ps:pus pt:por ro:ron ru:rus rw:kin sa:san sd:snd "
+    "si:sin sk:slk sl:slv sn:sna so:som sq:sqi sr:srp su:sun sv:swe sw:swa ta:tam te:tel tg:tgk th:tha tk:tuk tl:tgl "
+    "tr:tur tt:tat ug:uig uk:ukr ur:urd uz:uzb vi:vie wo:wol xh:xho yi:yid yo:yor zh:zho zu:zul "
+)
+"""ISO 639-1 to the three letters of 639-2 and 639-3."""
 _BUILT = ("<pad>", "<s>", "</s>", "<unk>")
 _NAMED = 12
 """Letters that a message names at most."""
@@ -301,3 +312,10 @@ def _listed(letters: Iterable[str]) -> str:
     letters = list(letters)
     named = ", ".join(map(repr, letters[:_NAMED]))
     return named + (f" and {len(letters) - _NAMED} more" if len(letters) > _NAMED else "")
+
+
+def language_code(language: str) -> str:
+    """`eng` for `en`, `en-GB` and `eng`: containers and MMS models want the three letters."""
+    name = re.split("[-_]", language.lower())[0]
+    found = re.search(rf"\b{re.escape(name)}:(...)", _LANGUAGES)
+    return found[1] if found else name

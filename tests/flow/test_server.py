@@ -85,6 +85,17 @@ def test_models_are_listed_without_places_on_this_machine(client: TestClient) ->
     assert client.get("/v1/models/digits").json() == card
 
 
+def test_openai_s_prompt_is_expected(asr: sonant.Recognizer, sound: bytes) -> None:
+    beam = sonant.BeamDecoder(asr.vocabulary)
+    recognizer = sonant.Recognizer(asr.checkpoint, asr.engine, beam)
+    app = create_app(Models([ServedModel("digits", recognizer, Batcher([asr.engine], 16_000))]), ServerSettings())
+    with TestClient(app.state.guard, base_url=f"http://{HOST}") as client:
+        assert ask(client, sound).json()["text"] == SAID
+        for stream in ("false", "true"):
+            answer = ask(client, sound, prompt="Steven, Gödel.", stream=stream).text
+            assert SAID.replace("SEVEN", "STEVEN") in answer
+
+
 @pytest.mark.parametrize("path", ["/", "/models/digits", "/huggingface"])
 def test_hugging_face_s_bytes_and_base64(client: TestClient, sound: bytes, path: str) -> None:
     assert client.post(path, content=sound, headers={"content-type": "audio/ogg"}).json() == {"text": SAID}

@@ -86,7 +86,8 @@ def test_other_pages_may_not_use_it_unless_they_are_allowed(locked: TestClient) 
     for path in ("/", "/v1/transcripts"):
         assert locked.post(path, content=b"x", headers=bearer() | foe).status_code == 403
     answer = locked.post("/v1/transcripts", content=b"x", headers={"authorization": "Bearer x"} | friend)
-    assert answer.status_code == 401
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, friend["origin"])
+    assert "script-src" in answer.headers["content-security-policy"]
     with (
         pytest.raises(WebSocketDenialResponse) as refused,
         locked.websocket_connect("/v1/stream", headers={"host": HOST, "authorization": "Bearer x"} | foe),
@@ -120,6 +121,18 @@ def test_what_is_too_large_is_given_up_while_it_is_read(asr: sonant.Recognizer) 
         form = {"files": {"file": ("a.wav", bytes(3 << 20))}}
         assert client.post("/v1/audio/transcriptions", **form).status_code == 413
         assert client.get("/metrics").text.count("sonant_requests_running 0") == 1
+
+
+def test_what_is_held_in_memory_is_small(asr: sonant.Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonant.server.own.TRANSCRIPT_BYTES", 1000)
+    with server(asr) as client:
+        field = client.post("/v1/audio/transcriptions", files={"file": ("a", b"x")}, data={"prompt": "x" * 70_000})
+        fields = client.post("/v1/audio/transcriptions", data={str(i): "x" for i in range(60)})
+        files = client.post("/v1/audio/transcriptions", files=[("file", ("a", b"x")), ("more", ("b", b"x"))])
+        for answer, word in ((field, "maximum size"), (fields, "many fields"), (files, "many files")):
+            assert (answer.status_code, word in answer.json()["error"]["message"]) == (400, True), answer.text
+        answer = client.post("/v1/subtitles", content=bytes(1001))
+        assert (answer.status_code, "at most 1000 bytes" in answer.text) == (400, True)
 
 
 def test_what_lasts_too_long_is_refused(asr: sonant.Recognizer, example: Path) -> None:

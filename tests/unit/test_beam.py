@@ -316,6 +316,17 @@ def test_hotwords_win_where_they_are_likely_enough(hotwords: dict[str, float], t
     assert found.text == text
 
 
+def test_a_decoder_that_expects_more_is_one_with_more_hotwords() -> None:
+    emissions = spell("AB A-A BA B")
+    for words in ({}, {"lexicon": ["A", "AB", "BA"], "unknown_penalty": 3.0}):
+        few = BeamDecoder(VOCABULARY, hotwords={"AB": 2.0}, **words, **WIDE)
+        more = few.expecting({"aab": 3.0, "A?!": 9.0, "BA B": 1.5})
+        at_once = BeamDecoder(VOCABULARY, hotwords={"AB": 2.0, "aab": 3.0, "BA B": 1.5}, **words, **WIDE)
+        assert more.decode(emissions) == at_once.decode(emissions)
+        assert more.described == at_once.described
+        assert few.described["hotwords"] == 1
+
+
 def test_a_phrase_earns_its_boost_once_and_gives_back_what_it_did_not_end() -> None:
     emissions = spell("AB A-A BA B")
     base = BeamDecoder(VOCABULARY, **WIDE).decode(emissions)[0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sonant import AudioError, OptionError, OutputError, Transcript, subtitles
-from sonant.mux import language_code, mux
+from sonant.mux import mux
 from unit.media import tone, write_media
 from unit.talks import SPEECH, talk
 
@@ -127,10 +127,3 @@ def test_a_damaged_source_leaves_no_half_written_target(tmp_path: Path) -> None:
     except AudioError:
         assert target.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mkv", "b.mkv"]
-
-
-@pytest.mark.parametrize(
-    ("language", "code"), [("en", "eng"), ("de-AT", "deu"), ("azj-script_latin", "azj"), ("fra", "fra")]
-)
-def test_languages_have_three_letters(language: str, code: str) -> None:
-    assert language_code(language) == code

@@ -200,3 +200,10 @@ def test_letters_outside_the_vocabulary_are_named() -> None:
     with pytest.raises(sonant.VocabularyError, match=r"and 3 more are"):
         text.encode("abcdefghijklmno", Vocabulary(("<pad>",), blank=0), unknown=True)
     assert text.encode("ad", LATIN, unknown=True) == [LATIN.index["a"], 3]
+
+
+@pytest.mark.parametrize(
+    ("language", "code"), [("en", "eng"), ("de-AT", "deu"), ("azj-script_latin", "azj"), ("fra", "fra")]
+)
+def test_languages_have_three_letters(language: str, code: str) -> None:
+    assert text.language_code(language) == code

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sonant import native
 from sonant.decode.hotwords import Phrases, has_bounds, hotword_phrases
-from sonant.decode.lexicon import Lexicon, letters_lexicon, read_lexicon, writable
+from sonant.decode.lexicon import Lexicon, letters_lexicon, read_lexicon, spell, writable
 from sonant.decode.lm import LanguageModel, open_lm
 from sonant.decode.words import PAUSE
 from sonant.errors import OptionError, VocabularyError
@@ -149,6 +149,25 @@ class BeamDecoder:
         other = copy(self)
         other.settings = BeamSettings.of({**asdict(self.settings), **settings})
         other._search = other._build(self._listens_for)  # noqa: SLF001  # of its own class
+        return other
+
+    def expecting(self, hotwords: Mapping[str, float]) -> BeamDecoder:
+        """The same search with more hotwords; phrases that the vocabulary cannot spell are left out."""
+        old, vocabulary = self._listens_for, self.vocabulary
+        lexicon = Lexicon([*old.lexicon.words], [*old.lexicon.spellings], {**old.lexicon.numbers})
+        known = {word.casefold() for word in lexicon.words}
+        can = {
+            phrase: boost
+            for phrase, boost in hotwords.items()
+            if all(word.casefold() in known or spell(word, vocabulary) for word in phrase.split())
+        }
+        phrases, boosts = hotword_phrases(can, lexicon, vocabulary, join=not old.free)
+        numbered = [(tokens, len(old.boosts) + number) for tokens, number in phrases]
+        in_model = [*old.in_model, *lexicon.words[len(old.in_model) :]]
+        other = copy(self)
+        words = _Words(lexicon, in_model, [*old.phrases, *numbered], [*old.boosts, *boosts], old.free)
+        other.words = lexicon.words
+        other._listens_for, other._search = words, self._build(words)  # noqa: SLF001  # of its own class
         return other
 
     def decode(self, emissions: Emissions) -> list[Hypothesis]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, BinaryIO, cast
 
-from fastapi import Request, WebSocket
+from fastapi import Request, Response, WebSocket
+from fastapi.routing import APIRoute
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
@@ -23,11 +24,41 @@ SUBPROTOCOLS = ("sonant", "realtime", "token", "bearer")
 CLOSED = 1000
 BUSY, STOPPED = 1013, 1012
 """Websocket codes: come back later, and the server is stopping."""
+FORM_FIELDS, FIELD_BYTES = 50, 1 << 16
+"""Fields of one form beside its file, and bytes of each."""
 
 
 def service_of(connection: HTTPConnection) -> Service:
     """The service of the application that serves a request."""
     return cast(Service, connection.app.state.service)
+
+
+async def small_body(request: Request, most: int) -> bytes:
+    """The body of a request that is held in memory; `OptionError` for more than `most` bytes."""
+    held = bytearray()
+    async for piece in request.stream():
+        held += piece
+        if len(held) > most:
+            raise OptionError(f"A body of at most {most} bytes was expected, but a larger one came; send it in parts.")
+    return bytes(held)
+
+
+class SmallForms(APIRoute):
+    """Takes forms of one file and few fields: the file lies on the disk, but fields are held in memory."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As FastAPI wants it."""
+        handle = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            return await handle(_LimitedRequest(request.scope, request.receive))
+
+        return limited
+
+
+class _LimitedRequest(Request):
+    def form(self, **_: Any) -> Any:
+        return super().form(max_files=1, max_fields=FORM_FIELDS, max_part_size=FIELD_BYTES)
 
 
 @asynccontextmanager

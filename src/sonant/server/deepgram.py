@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request, WebSocket
 
 from sonant.errors import OptionError
-from sonant.server.access import accept, body_file, left, messages, number, parsed, service_of, telling
+from sonant.server.access import accept, body_file, left, messages, parsed, service_of, telling
 from sonant.server.errors import sentence_of
 from sonant.server.live import Cut, Lag, Live, PcmReader
 from sonant.server.models import ServedModel
@@ -45,13 +45,11 @@ async def listen(socket: WebSocket) -> None:
     """As Deepgram's live audio."""
     await accept(socket)
     async with telling(socket, _error):
-        service, query = service_of(socket), socket.query_params
-        model = service.models.find(query.get("model"), query.get("language"))
-        reader = PcmReader(query.get("encoding", "linear16"), number(query.get("channels"), "channels", 1))
-        live = Live(service, model, number(query.get("sample_rate"), "sample_rate", 16_000), "deepgram")
+        live, reader = Live.asked_for(socket, "deepgram", "linear16")
         try:
             async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(_read(socket, live, reader, service.settings.idle_seconds))
+                idle = service_of(socket).settings.idle_seconds
+                reading = tasks.create_task(_read(socket, live, reader, idle))
                 await Teller(socket, live).tell()
                 reading.cancel()
         finally:

@@ -60,13 +60,15 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["type"] == "http":
+            send = _with_headers(send, self._allowed(headers))
         refusal = self._refusal(scope, headers)
         if refusal:
             await _refuse(scope, receive, send, *refusal)
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
         else:
-            await self._http(scope, headers, receive, _with_headers(send, self._allowed(headers)))
+            await self._http(scope, headers, receive, send)
 
     async def _http(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:

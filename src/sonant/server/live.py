@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from fastapi import WebSocket
 
 from sonant.errors import OptionError
+from sonant.server.access import number, service_of
 from sonant.server.batcher import LeftError, Ticket
 from sonant.server.models import ServedModel
 from sonant.types import FloatArray, Word
@@ -70,6 +72,17 @@ class Live:
         self._room = asyncio.Event()
         self._room.set()
         service.open_stream(self, protocol)
+
+    @classmethod
+    def asked_for(cls, socket: WebSocket, protocol: str, encoding: str) -> tuple[Live, PcmReader]:
+        """A stream as a socket's query wants it, and what reads its bytes, which are `encoding` unless it says so.
+
+        Raises `OptionError` for what cannot be, and `BusyError` where no place is free.
+        """
+        service, query = service_of(socket), socket.query_params
+        model = service.models.find(query.get("model"), query.get("language"))
+        reader = PcmReader(query.get("encoding", encoding), number(query.get("channels"), "channels", 1))
+        return cls(service, model, number(query.get("sample_rate"), "sample_rate", 16_000), protocol), reader
 
     async def put(self, samples: FloatArray) -> None:
         """Take samples (N,), mono, -1 to 1; waits while too much waits already."""

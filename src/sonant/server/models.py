@@ -14,6 +14,7 @@ from sonant.errors import OptionError
 from sonant.recognizer import Recognizer, load
 from sonant.server.batcher import Batcher, SharedEngine, Ticket
 from sonant.server.settings import cores
+from sonant.text import language_code
 
 FOREIGN = re.compile(r"whisper|gpt-|nova|enhanced|base$|general|default|distil|large|tiny|small|medium")
 """Names of other services' models, which their clients send whatever they talk to: the first model answers."""
@@ -50,16 +51,18 @@ class Models:
         self.first = next(iter(self.by_name.values()))
 
     def find(self, name: str | None, language: str | None = None) -> ServedModel:
-        """The model of that name, or the one that hears that language where no name of ours is given."""
+        """The model of that name; the one that hears the language (`en`, `en-US`, `eng`) where several may be meant."""
         if name and name in self.by_name:
             return self.by_name[name]
-        if name and not FOREIGN.match(name.lower()):
+        named = [model for own, model in self.by_name.items() if own.partition("@")[0] == name]
+        if name and not named and not FOREIGN.match(name.lower()):
             raise UnknownModelError(
                 f"A model of this server was expected ({', '.join(self.by_name)}), but {name[:80]!r} came; "
                 "name one of them, or none."
             )
-        speaking = (model for model in self.by_name.values() if language and model.language == language)
-        return next(speaking, self.first)
+        meant = named or list(self.by_name.values())
+        spoken = language_code(language) if language else None
+        return next((model for model in meant if model.language and language_code(model.language) == spoken), meant[0])
 
     def close(self) -> None:
         """Let what is queued be heard, and end the engines' threads."""

@@ -17,13 +17,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 
 from sonant import subtitles
 from sonant.errors import OptionError
-from sonant.server.access import left, service_of
+from sonant.server.access import SmallForms, left, service_of
 from sonant.server.errors import sentence_of, status_of
 from sonant.server.models import ServedModel
 from sonant.server.service import Service, Watch, unless_left
 from sonant.types import Segment, Transcript, Word
 
-router = APIRouter(tags=["OpenAI"])
+router = APIRouter(tags=["OpenAI"], route_class=SmallForms)
 STARTED = int(time.time())
 Form1 = Annotated[str, Form()]
 
@@ -53,14 +53,15 @@ async def transcriptions(
     file: Annotated[UploadFile, File(description="Audio or video in any format that FFmpeg decodes.")],
     model: Form1 = "",
     language: Form1 = "",
+    prompt: Annotated[str, Form(description="Names and terms to expect, with commas between them.")] = "",
     response_format: Annotated[Literal["json", "text", "srt", "vtt", "verbose_json"], Form()] = "json",
     timestamp_granularities: Annotated[list[str] | None, Form(alias="timestamp_granularities[]")] = None,
     granularities: Annotated[list[str] | None, Form(alias="timestamp_granularities")] = None,
     stream: Annotated[bool, Form()] = False,
 ) -> Response:
-    """As OpenAI's; `prompt` and `temperature` are taken and mean nothing to these models.
+    """As OpenAI's. What stands between the commas of `prompt` is expected, where the model decodes with a beam.
 
-    `stream=true` sends events: words as they become final, then the whole.
+    `temperature` means nothing to these models. `stream=true` sends events: words as they become final, then the whole.
     """
     service = service_of(request)
     wanted = {*(timestamp_granularities or ()), *(granularities or ())}
@@ -69,8 +70,8 @@ async def transcriptions(
     served = service.models.find(model, language)
     if stream:
         own = os.fdopen(os.dup(file.file.fileno()), "rb")  # the form's is closed before the events are made
-        return StreamingResponse(_events(service, own, served), media_type="text/event-stream")
-    work = service.transcribe(file.file, served, protocol="openai")
+        return StreamingResponse(_events(service, own, served, prompt), media_type="text/event-stream")
+    work = service.transcribe(file.file, served, protocol="openai", prompt=prompt)
     transcript = await unless_left(work, left(request))
     return formatted(transcript, response_format, wanted or {"segment"})
 
@@ -126,7 +127,7 @@ def _segment(number: int, segment: Segment) -> dict[str, Any]:
     }
 
 
-async def _events(service: Service, file: BinaryIO, model: ServedModel) -> AsyncGenerator[str]:
+async def _events(service: Service, file: BinaryIO, model: ServedModel, prompt: str) -> AsyncGenerator[str]:
     """Server-sent events: words as they become final, then all of it."""
     loop = asyncio.get_running_loop()
     said: asyncio.Queue[tuple[Word, ...] | None] = asyncio.Queue()
@@ -135,7 +136,7 @@ async def _events(service: Service, file: BinaryIO, model: ServedModel) -> Async
         loop.call_soon_threadsafe(said.put_nowait, words)
 
     watch = Watch(words=tell)
-    task = asyncio.create_task(service.transcribe(file, model, protocol="openai", watch=watch))
+    task = asyncio.create_task(service.transcribe(file, model, protocol="openai", watch=watch, prompt=prompt))
     task.add_done_callback(lambda _: said.put_nowait(None))
     space, between = model.asr.vocabulary.space, ""
     try:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from sonant import subtitles
 from sonant.errors import OptionError
-from sonant.server.access import accept, body_file, left, messages, number, parsed, service_of, telling
+from sonant.server.access import accept, body_file, left, messages, parsed, service_of, small_body, telling
 from sonant.server.captions import Captions, check_channel
 from sonant.server.errors import error_message
 from sonant.server.live import Cut, Lag, Live, PcmReader, described
@@ -23,6 +23,8 @@ from sonant.types import Emissions
 router = APIRouter(tags=["sonant"])
 LONGEST_PICTURE = 120.0
 """Seconds of emissions that a client may have."""
+TRANSCRIPT_BYTES = 64 << 20
+"""Of a transcript that becomes subtitles: some fifteen hours with all letters."""
 BODY = {"content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -74,7 +76,7 @@ async def write_subtitles(
     request: Request, form: Annotated[Literal["srt", "vtt", "txt", "json"], Query(alias="format")] = "srt"
 ) -> Response:
     """The body is a transcript as `/v1/transcripts` gives it; the page makes one of what a stream gave."""
-    text = (await request.body()).decode(errors="replace")
+    text = (await small_body(request, TRANSCRIPT_BYTES)).decode(errors="replace")
     service = service_of(request)
     rendered = await service.in_thread(lambda: subtitles.render(subtitles.from_json(text), f".{form}"))
     return PlainTextResponse(rendered)
@@ -85,19 +87,15 @@ async def stream(socket: WebSocket) -> None:
     """Live audio in binary messages, captions as JSON; the page of the server's protocols describes it."""
     await accept(socket)
     async with telling(socket, error_message):
-        service, query = service_of(socket), socket.query_params
-        model = service.models.find(query.get("model"), query.get("language"))
-        reader = PcmReader(query.get("encoding", "pcm16"), number(query.get("channels"), "channels", 1))
-        rate = number(query.get("sample_rate"), "sample_rate", 16_000)
-        channel = query.get("channel")
+        channel = socket.query_params.get("channel")
         captions: Captions = socket.app.state.captions
         if channel is not None:
             check_channel(channel)
-        live = Live(service, model, rate, "sonant")
+        live, reader = Live.asked_for(socket, "sonant", "pcm16")
         try:
-            await socket.send_json({"type": "ready", "sample_rate": rate, **_about(live)})
+            await socket.send_json({"type": "ready", **_about(live)})
             async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(_read(socket, live, reader, service.settings.idle_seconds))
+                reading = tasks.create_task(_read(socket, live, reader, service_of(socket).settings.idle_seconds))
                 async for event in live.events():
                     message = _message(event)
                     if channel is not None and message["type"] in ("partial", "final"):
@@ -126,7 +124,12 @@ async def _read(socket: WebSocket, live: Live, reader: PcmReader, idle_seconds: 
 
 def _about(live: Live) -> dict[str, Any]:
     model = live.model
-    return {"model": model.name, "language": model.language, "space": model.asr.vocabulary.space}
+    return {
+        "sample_rate": live.sample_rate,
+        "model": model.name,
+        "language": model.language,
+        "space": model.asr.vocabulary.space,
+    }
 
 
 def _message(event: Any) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from sonant.server.settings import ServerSettings, is_loopback, lan_address
 from sonant.server.wyoming import WyomingServer
 
 HEAD_SECONDS = 20.0
-"""How long a connection may take to send the head of its first request."""
+"""How long a connection may take to send the head of a request, or the rest of what was refused."""
+DEAD_SECONDS = 120
+"""After which a connection is given up on whose client acknowledges nothing, or takes nothing of what it is sent."""
 SENTENCE = b"The server has as many connections as it may; try again later.\n"
 REFUSED = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 5\r\nconnection: close\r\n"
@@ -53,7 +55,8 @@ def serve(
 
     `certificate` is the paths of a certificate and its key. Raises `OptionError` for an address that cannot be had.
     """
-    listener = _bound(settings.host, settings.port)
+    listener = _bound(settings.host, settings.port, "--port")
+    other = None if wyoming is None else _bound(settings.host, wyoming, "--wyoming")
     port = int(listener.getsockname()[1])
     urls = addresses(settings.host, port, secure=certificate is not None)
     app = create_app(models, settings, urls)
@@ -75,28 +78,19 @@ def serve(
     )
     server = _Server(config, app.state.service)
     _raise_limit(settings.max_connections)
-    asyncio.run(_serve(server, listener, WyomingServer(app.state.service, app.state.guard), wyoming, urls, started))
+    here = Listening(urls, None if other is None else int(other.getsockname()[1]))
+    server.on_start = lambda: started(here)
+    asyncio.run(_serve(server, listener, WyomingServer(app.state.service, app.state.guard), other))
 
 
 async def _serve(
-    server: _Server,
-    listener: socket.socket,
-    wyoming: WyomingServer,
-    wyoming_port: int | None,
-    urls: tuple[str, ...],
-    started: Callable[[Listening], None],
+    server: _Server, listener: socket.socket, wyoming: WyomingServer, wyoming_listener: socket.socket | None
 ) -> None:
-    host = server.service.settings.host
-    try:
-        port = await wyoming.start(host, wyoming_port) if wyoming_port is not None else None
-    except OSError as error:
-        raise OptionError(
-            f"Wyoming cannot listen at {host}:{wyoming_port} ({error.strerror}); choose a port."
-        ) from error
+    if wyoming_listener:
+        await wyoming.start(wyoming_listener)
     # uvicorn raises the signals that it caught once more when it has ended: by then they mean nothing
     before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        server.on_start = lambda: started(Listening(urls, port))
         await server.serve([listener])
     finally:
         for number, handler in before.items():
@@ -121,10 +115,12 @@ class _Server(uvicorn.Server):
         self.on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        deadline = self.service.settings.stop_seconds + asyncio.get_running_loop().time()
         stopping = asyncio.create_task(self.service.stop())
         while not stopping.done() and not self.force_exit:
             await asyncio.sleep(0.05)
-        self.config.timeout_graceful_shutdown = 2
+        # answers that slow clients have not yet read
+        self.config.timeout_graceful_shutdown = max(2, int(deadline - asyncio.get_running_loop().time()))
         await super().shutdown(sockets)
 
 
@@ -134,47 +130,67 @@ def _protocol(most: int) -> type[H11Protocol]:
     class Protocol(H11Protocol):
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self.silence = self.loop.call_later(HEAD_SECONDS, self._end_silence)
-            self.asked = False
+            self.silence: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, transport.close)
             self.refused = len(self.connections) > most  # websockets are among them
             if self.refused:
                 transport.write(REFUSED)
                 transport.close()
 
         def data_received(self, data: bytes) -> None:
-            if not self.refused:
-                super().data_received(data)
-                self.asked = self.asked or getattr(self, "cycle", None) is not None
+            if self.refused:
+                return
+            super().data_received(data)
+            if self.transport.get_protocol() is not self:  # it has become a websocket
+                return
+            if self.cycle and not self.cycle.response_complete:
+                self._heard()
+            elif self.silence is None:  # in the midst of a head, or of a body that nobody wants any more
+                self.silence = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+        def on_response_complete(self) -> None:
+            self._heard()
+            super().on_response_complete()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self.silence.cancel()
+            self._heard()
             super().connection_lost(exc)
 
         def handle_websocket_upgrade(self, event: Any) -> None:
-            self.silence.cancel()
+            self._heard()
             super().handle_websocket_upgrade(event)
 
-        def _end_silence(self) -> None:
-            if not self.asked:
-                self.transport.close()
+        def _heard(self) -> None:
+            if self.silence:
+                self.silence.cancel()
+            self.silence = None
 
     return Protocol
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, option: str) -> socket.socket:
     """A socket that listens."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _give_up_the_dead(listener)
         listener.bind((host, port))
         listener.listen(1024)
         listener.set_inheritable(False)
     except OSError as error:
+        listener.close()
         raise OptionError(
-            f"The server cannot listen at {host}:{port} ({error.strerror}); choose another --port, or end what uses it."
+            f"The server cannot listen at {host}:{port} ({error.strerror}); choose another {option}, or end what "
+            "uses it."
         ) from error
     return listener
+
+
+def _give_up_the_dead(listener: socket.socket) -> None:
+    """End connections whose clients have vanished without a word, or read nothing: those of a listener inherit it."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", DEAD_SECONDS), ("TCP_USER_TIMEOUT", 1000 * DEAD_SECONDS)):
+        if hasattr(socket, name):  # not everywhere
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def addresses(host: str, port: int, *, secure: bool) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from sonant.errors import SonantError
 from sonant.server.batcher import LeftError, Ticket
 from sonant.server.metrics import Metrics
 from sonant.server.models import Models, ServedModel
+from sonant.server.prompts import expecting
 from sonant.server.sandbox import Decoders
 from sonant.server.settings import ServerSettings
 from sonant.types import Emissions, Hypothesis, Transcript, Vocabulary, Word
@@ -103,14 +104,16 @@ class Service:
         return min(longest + 1, 120)
 
     async def transcribe(
-        self, file: BinaryIO, model: ServedModel, *, protocol: str, watch: Watch | None = None
+        self, file: BinaryIO, model: ServedModel, *, protocol: str, watch: Watch | None = None, prompt: str = ""
     ) -> Transcript:
-        """What is said in a file; gives up what is not yet heard when it is cancelled.
+        """What is said in a file, which is likely to have words of `prompt`.
+
+        Gives up what is not yet heard when it is cancelled.
 
         Raises `AudioError` for what cannot be decoded or lasts too long, and `SlowError`.
         """
         ticket, began = Ticket(), time.monotonic()
-        future = self.in_thread(self._transcribe, file, model, ticket, watch)
+        future = self.in_thread(self._transcribe, file, model, ticket, watch, prompt)
         try:
             async with asyncio.timeout(self.settings.request_seconds):
                 transcript = await asyncio.shield(future)
@@ -132,9 +135,11 @@ class Service:
         waited.add_done_callback(lambda done: done.cancelled() or done.exception())
         return waited
 
-    def _transcribe(self, file: BinaryIO, model: ServedModel, ticket: Ticket, watch: Watch | None) -> Transcript:
-        decoder = model.asr.decoder
-        asr = model.recognizer(ticket, _WatchedDecoder(decoder, watch) if watch else None)
+    def _transcribe(
+        self, file: BinaryIO, model: ServedModel, ticket: Ticket, watch: Watch | None, prompt: str
+    ) -> Transcript:
+        decoder = expecting(model.asr.decoder, prompt)
+        asr = model.recognizer(ticket, _WatchedDecoder(decoder, watch) if watch else decoder)
         if ticket.left:
             raise LeftError
         transcript = asr.transcribe(self.decoders.open(file, asr.checkpoint.sample_rate))

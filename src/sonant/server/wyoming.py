@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
@@ -42,10 +43,9 @@ class WyomingServer:
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Begin to listen; the port, which the system chooses where it is 0."""
-        self._server = await asyncio.start_server(self._serve, host, port, limit=LINE_BYTES)
-        return int(self._server.sockets[0].getsockname()[1])
+    async def start(self, listener: socket.socket) -> None:
+        """Take connections from a socket that listens."""
+        self._server = await asyncio.start_server(self._serve, sock=listener, limit=LINE_BYTES)
 
     async def stop(self) -> None:
         """Take no more connections, and end those that there are."""
