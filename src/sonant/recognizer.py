@@ -266,8 +266,8 @@ class Recognizer:
         """Live captions: feed it samples as they come, of the model's rate or `sample_rate`, and it gives events.
 
         The last `window` seconds are heard anew every `step` seconds. Words are shown once `hold` seconds follow them,
-        letters are final `margin` seconds later, and segments end with pauses of `endpoint` seconds. Raises
-        `OptionError` for times and decoders that cannot be.
+        and final when the next step reads them again, or `margin` seconds follow them; segments end with pauses of
+        `endpoint` seconds. Raises `OptionError` for times and decoders that cannot be.
         """
         spec = StreamSpec(step, window, margin, endpoint, hold)
         return Stream(self.checkpoint, self.engine.emit, decoder or self.decoder, spec, sample_rate)

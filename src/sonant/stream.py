@@ -1,9 +1,10 @@
 """Live audio to words: a state machine that is fed samples and gives events; no clocks, threads or sockets inside.
 
 wav2vec 2.0 looks both ways, so what it says of a sound changes while the next ones come in. The last seconds are
-therefore encoded anew every step. Frames that lie a margin back are settled: the decoder hears them once and for all,
-and the words that all its readings share are final. What comes after them is read on a copy of the decoder, and is
-tentative. Steps lie on the grid of samples, so that it does not matter in what pieces they come.
+therefore encoded anew every step. Frames are settled once two hearings in a row read the same words there, or once they
+lie a margin back: the decoder hears them once and for all, and the words that all its readings share are final. What
+comes after them is read on a copy of the decoder, and is tentative. Steps lie on the grid of samples, so that it does
+not matter in what pieces they come.
 """
 
 from __future__ import annotations
@@ -50,11 +51,12 @@ class StreamSpec:
     window: float = 8.0
     """What the model hears each time; longer ones cost more and tell it more."""
     margin: float = 1.0
-    """What must follow a sound for its letters to be final."""
+    """What must follow a sound for its letters to be final, though no two hearings in a row agree on its word."""
     endpoint: float = 0.8
     """Pause that ends a segment, and makes all words before it final."""
     hold: float = 0.2
-    """What must follow a word for it to be shown; shorter ones show words before they are spelled to the end."""
+    """What must follow a word for it to be shown and agreed on; shorter ones show words before they are spelled to the
+    end."""
 
     def __post_init__(self) -> None:
         if not (0.02 <= self.step < inf and 0 < self.endpoint < inf and 0 <= min(self.margin, self.hold) < inf):
@@ -136,6 +138,7 @@ class Stream:
         self._settled = 0  # frames that the decoder has heard
         self._spoke: int | None = None  # the last frame with a letter since the segment's beginning
         self._said = False  # whether the segment has words
+        self._before: tuple[str, ...] = ()  # the words that the last hearing read beyond the final ones
         self._tail: tuple[Word, ...] = ()
         self._until = 0.0
         self._restart()
@@ -210,7 +213,7 @@ class Stream:
         [log_probs] = self._emit([samples])
         begin = self._settled - first
         log_probs = self._gated(log_probs[begin:], begin)
-        return list(self._events(log_probs, num_frames if last else num_frames - self._margin, last))
+        return list(self._events(log_probs, num_frames - self._margin, last))
 
     def _gated(self, log_probs: FloatArray, begin: int) -> FloatArray:
         """Emissions (T, V) of the window's frames from `begin` on, with certain blanks where there is silence."""
@@ -226,20 +229,56 @@ class Stream:
         return np.where(audible[:, None], log_probs, certain)
 
     def _events(self, log_probs: FloatArray, limit: int, last: bool) -> Iterator[StreamEvent]:
-        """Settle frames before `limit`, and all before the end of a pause; `log_probs` begin at the settled ones."""
+        """Settle frames before `limit`, of words agreed on, and before a pause's end; `log_probs` begin at the settled.
+
+        At the `last` hearing all of them.
+        """
         base = self._settled
         spoken = (np.flatnonzero(~np.isin(log_probs.argmax(1), self._mute)) + base).tolist()
         for cut in self._pauses(spoken):
             self._settle(log_probs[self._settled - base : cut - base])
             yield from self._end_segment()
-        self._settle(log_probs[self._settled - base : max(limit - base, 0)])
-        self._spoke = max((f for f in spoken if self._began <= f < self._settled), default=self._spoke)
         if last:
+            self._settle(log_probs[self._settled - base :])
             return
-        yield from self._final(self._state.stable[self._taken :])
         if self._settled - self._began > LONGEST / self.frame_seconds and not self._words_left():
             self._restart()
-        yield from self._partial(log_probs[self._settled - base :])
+        ahead = log_probs[self._settled - base :]
+        reading = self._reading(ahead)
+        limit = max(limit, self._settled + self._agreed(reading, ahead))
+        self._settle(log_probs[self._settled - base : max(limit - base, 0)])
+        self._spoke = max((f for f in spoken if self._began <= f < self._settled), default=self._spoke)
+        final = self._state.stable[self._taken :]
+        yield from self._final(final)
+        yield from self._partial(reading[len(final) :])
+
+    def _reading(self, log_probs: FloatArray) -> tuple[Word, ...]:
+        """What the settled frames and those that follow them seem to say, beyond what is final."""
+        state = self._state.copy()
+        if len(log_probs):
+            state.feed(Emissions(log_probs, self.frame_seconds, self.vocabulary, self._settled))
+        return state.finish()[0].words[self._taken :]
+
+    def _agreed(self, reading: tuple[Word, ...], log_probs: FloatArray) -> int:
+        """How many of the frames (T, V) hold whole words that this hearing and the one before it have read alike."""
+        before, self._before = self._before, tuple(word.text for word in self._spelled_out(reading))
+        separator = self.vocabulary.separator
+        for i in reversed(range(common_prefix(before, self._before))):
+            begin = max(round(reading[i].end / self.frame_seconds) - self._settled, 0)
+            if separator is None:
+                return begin
+            end = round(reading[i + 1].start / self.frame_seconds) - self._settled if i + 1 < len(reading) else None
+            gap = log_probs[begin:end]
+            # right behind the separator: the next word's letters may yet move by a frame
+            if len(gap) and gap[best := int(gap[:, separator].argmax())].argmax() == separator:
+                return begin + best + 1
+        return 0
+
+    def _spelled_out(self, words: tuple[Word, ...]) -> tuple[Word, ...]:
+        latest = self._heard * self.frame_seconds - self.spec.hold
+        while words and words[-1].end > latest:
+            words = words[:-1]
+        return words
 
     def _pauses(self, spoken: Sequence[int]) -> list[int]:
         """Frames at which segments end: so long after the last letter that only a pause can be meant."""
@@ -263,7 +302,7 @@ class Stream:
         if words or self._said:
             yield from self._final(words, segment_end=True)
         self._restart()
-        self._said, self._spoke = False, None
+        self._said, self._spoke, self._before = False, None, ()
 
     def _words_left(self) -> tuple[Word, ...]:
         """What the settled frames say, as it seems, beyond what is final."""
@@ -272,21 +311,16 @@ class Stream:
     def _final(self, words: tuple[Word, ...], segment_end: bool = False) -> Iterator[StreamEvent]:
         if words or segment_end:
             self._taken += len(words)
+            self._before = self._before[len(words) :]
             self._said = True
             self._tail = ()
             yield self._event("final", words, segment_end)
 
-    def _partial(self, log_probs: FloatArray) -> Iterator[StreamEvent]:
+    def _partial(self, words: tuple[Word, ...]) -> Iterator[StreamEvent]:
         """What the frames after the settled ones seem to say."""
-        state = self._state.copy()
-        if len(log_probs):
-            state.feed(Emissions(log_probs, self.frame_seconds, self.vocabulary, self._settled))
-        words = state.finish()[0].words[self._taken :]
         settled = self._settled * self.frame_seconds
         self._until = min(words[0].start, settled) if words else settled
-        latest = self._heard * self.frame_seconds - self.spec.hold
-        while words and words[-1].end > latest:
-            words = words[:-1]
+        words = self._spelled_out(words)
         if words != self._tail:
             self._tail = words
             yield self._event("partial", words)
@@ -307,3 +341,8 @@ class Stream:
         self._state: LiveState = state
         self._taken = 0  # words of this state that are final
         self._began = self._settled
+
+
+def common_prefix(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words both begin with."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -124,6 +124,43 @@ def test_letters_that_change_while_more_comes_are_never_final() -> None:
     assert [e for e in unsure if e.kind == "partial"] != [e for e in sure if e.kind == "partial"]
 
 
+def final_times(stream: Stream, text: str) -> list[float]:
+    """Seconds that had been fed when each word of `text` was final."""
+    times = list[float]()
+    for block in np.split(sound(text), range(HOP, len(text) * HOP, HOP)):
+        times += [stream.seconds] * len(finals(stream.feed(block)))
+    assert finals(stream.finish()) == []
+    return times
+
+
+def test_words_are_final_once_two_hearings_agree_or_at_the_margin() -> None:
+    text = "--AB|" + "-" * 150
+    spelled = 4 * 0.02
+    [agreed] = final_times(open_stream(margin=1.0, endpoint=5.0), text)
+    assert spelled + STEP < agreed < spelled + 3 * STEP
+    [held] = final_times(open_stream(margin=1.0, endpoint=5.0, hold=0.3), text)
+    assert agreed + 0.2 < held < agreed + 0.4
+    turn = iter(range(10**6))
+
+    def wavering(clips: Sequence[FloatArray]) -> list[FloatArray]:
+        """Another word in every other hearing."""
+        emitted = hear(clips)
+        if next(turn) % 2:
+            for log_probs in emitted:
+                log_probs[:, 3:] = log_probs[:, :2:-1]
+        return emitted
+
+    [late] = final_times(open_stream(wavering, margin=1.0, endpoint=5.0), text)
+    assert spelled + 1.0 < late < spelled + 1.0 + 3 * STEP
+
+
+def test_agreement_settles_whole_words_alone() -> None:
+    """The last word has no end yet, however often it is read."""
+    stream = open_stream(margin=1.5)
+    assert finals(stream.feed(sound("--AB|" + "C" * 60))) == ["AB"]
+    assert finals(stream.feed(sound("B|" + "-" * 40))) == ["CB"]
+
+
 def test_a_pause_ends_a_segment_once_and_makes_its_words_final() -> None:
     samples = sound("AB|C" + "-" * 40 + "B|A" + "-" * 200)
     stream = open_stream(margin=1.0)

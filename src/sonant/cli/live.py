@@ -55,7 +55,7 @@ def run(
     ] = 60.0,
     step: Annotated[float, typer.Option(help="Seconds of new sound after which the model hears again.")] = 0.4,
     window: Annotated[float, typer.Option(help="Seconds that the model hears each time.")] = 8.0,
-    margin: Annotated[float, typer.Option(help="Seconds that must follow for letters to be final.")] = 1.0,
+    margin: Annotated[float, typer.Option(help="Seconds after which letters are final at the latest.")] = 1.0,
     endpoint: Annotated[float, typer.Option(help="Seconds of a pause that ends a segment.")] = 0.8,
     lm: LanguageModel = None,
     lexicon: Lexicon = None,
