@@ -26,6 +26,7 @@ _HOMES = {
     "Emissions": "types",
     "Letter": "types",
     "Word": "types",
+    "WordTimes": "types",
     "Hypothesis": "types",
     "Segment": "types",
     "Transcript": "types",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from sonant.types import Transcript as Transcript
     from sonant.types import Vocabulary as Vocabulary
     from sonant.types import Word as Word
+    from sonant.types import WordTimes as WordTimes
     from sonant.windows import WindowSpec as WindowSpec
 
 __all__ = [  # noqa: PLE0604 (names, not objects)

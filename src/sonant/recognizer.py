@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from os import PathLike
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from sonant.audio import AudioStream, Source
 from sonant.checkpoints import Checkpoint, open_checkpoint
 from sonant.decode import Decoder
 from sonant.decode.greedy import GreedyDecoder
-from sonant.decode.words import segments_of
+from sonant.decode.words import segments_of, timed
 from sonant.engines import Engine, choose_layers, open_engine
 from sonant.errors import AudioError, CheckpointError, OptionError
 from sonant.features import UNITS, Layers, Quantizer, layer_name, parse_layers
@@ -156,16 +157,17 @@ class Recognizer:
                 if progress:
                     progress(emissions.start + emissions.duration, stream.duration)
             best, *others = state.finish()
+            times, duration = self.checkpoint.word_times, stream.num_samples / stream.sample_rate
             findings = diagnose.diagnose(ear.facts(best.text))
             return Transcript(
-                segments=tuple(segments_of(best.words, best.space)),
-                duration=stream.num_samples / stream.sample_rate,
+                segments=tuple(segments_of(best.words, best.space, times=times, last=duration)),
+                duration=duration,
                 language=self.checkpoint.language,
                 source=stream.name if isinstance(source, str | PathLike) else None,
                 model=self.checkpoint.name,
                 settings=self.settings,
                 warnings=(*stream.warnings, *diagnose.warnings(findings, stream.name)),
-                alternatives=tuple(others),
+                alternatives=tuple(replace(o, words=tuple(timed(o.words, times, duration))) for o in others),
             )
 
     def align(
@@ -182,12 +184,9 @@ class Recognizer:
     ) -> Alignment:
         """The words of a text, or of its lines, where a file or samples hold them: `sonant.align` says what else.
 
-        Sources as in `transcribe`. The model's language and its `alignment_offset`, if `config.json` has it under
-        `sonant`, are taken into account. The emissions are held in memory (of 32 tokens 23 MB an hour), the
-        audio is not.
+        Sources as in `transcribe`. The model's language and its `word_times` are taken into account. The emissions are
+        held in memory (of 32 tokens 23 MB an hour), the audio is not.
         """
-        own = self.checkpoint.settings.get("sonant")
-        offset = cast("dict[str, Any]", own).get("alignment_offset") if isinstance(own, dict) else None
         return align(
             self.emissions(source, sample_rate, progress=progress),
             text,
@@ -196,7 +195,7 @@ class Recognizer:
             leave_out=leave_out,
             exact=exact,
             max_memory=max_memory,
-            offset=float(offset) if isinstance(offset, int | float) else 0.0,
+            times=self.checkpoint.word_times,
         )
 
     def emissions(

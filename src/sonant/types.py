@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf, isfinite
 from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonant.errors import VocabularyError
+from sonant.errors import OptionError, VocabularyError
 
 if TYPE_CHECKING:
     from sonant.subtitles import Case, CueSpec
@@ -134,6 +135,23 @@ class Word:
     confidence: float
     """Geometric mean of its letters' confidences, 0 to 1."""
     letters: tuple[Letter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WordTimes:
+    """How the times of a model's letters become those of words: CTC hears letters late, and shorter than they are."""
+
+    offset: float = 0.0
+    """Seconds by which the model is late."""
+    reach: float = 0.0
+    """Seconds that a word goes on beyond its letters, on both sides; where there is less room, two words meet."""
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.offset) and 0 <= self.reach < inf):
+            raise OptionError(
+                "The times of words take a finite offset and a reach of 0 or more, in seconds, but "
+                f"{self.offset} and {self.reach} came; leave them out."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,16 @@ def test_words_that_nobody_says_and_speech_that_nobody_wrote_are_told(asr: sonan
     assert heard[4].end - 0.1 <= end <= heard[5].start
 
 
-def test_the_offset_of_a_model_is_taken_off(asr: sonant.Recognizer, example: Path) -> None:
+def test_the_word_times_of_a_model_count_wherever_words_have_times(asr: sonant.Recognizer, example: Path) -> None:
+    own = {"word_times": {"offset": 0.05, "reach": 0.08}}
     late = sonant.Recognizer(
-        replace(asr.checkpoint, settings={**asr.checkpoint.settings, "sonant": {"alignment_offset": 0.05}}), asr.engine
+        replace(asr.checkpoint, settings={**asr.checkpoint.settings, "sonant": own}), asr.engine, asr.decoder
     )
-    assert late.align(example, SAID)[3].start == pytest.approx(asr.align(example, SAID)[3].start - 0.05)
+    for get in (lambda asr: asr.align(example, SAID), lambda asr: asr.transcribe(example).words):
+        plain, moved = get(asr)[3], get(late)[3]
+        assert moved.start == pytest.approx(plain.start - 0.13)
+        assert moved.end == pytest.approx(plain.end + 0.03)
+        assert moved.letters[1].start == pytest.approx(plain.letters[1].start - 0.05)
+        assert (moved.letters[0].start, moved.letters[-1].end) == (moved.start, moved.end)
+    segments = [[segment.text for segment in each.transcribe(example).segments] for each in (asr, late)]
+    assert segments[0] == segments[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,12 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+import sonant
 from flow.conftest import SAID
 from flow.test_command import WITHOUT_TORCH, run
+from sonant.checkpoints import builtin_folder
 from sonant.cli import scores
+from sonant.decode.words import timed
 from sonant.train.scores import Evaluation, Scored
 
 
@@ -169,3 +173,45 @@ def test_long_utterances_are_broken_within_the_terminal() -> None:
         assert [said[i:].split()[0] for i, kind in enumerate(kinds) if kind == "D"] == [
             word for word in said[7:].split() if word in words[1::2]
         ]
+
+
+def test_the_times_of_words_are_judged_and_kept_with_the_model(
+    manifest: Path, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, known = tmp_path / "model", tmp_path / "known"
+    shutil.copytree(builtin_folder(), model)
+    known.mkdir()
+    transcript = sonant.load(model, precision="fp32").transcribe(example)
+    wider = timed(transcript.words, sonant.WordTimes(reach=0.02))
+    sonant.Transcript((sonant.Segment(tuple(wider)),), duration=5.0).save(known / "digits.TextGrid")
+    command = ("evaluate", manifest, "--model", model, "--alignments", known, "--precision", "fp32")
+    assert run(monkeypatch, *command, "--save-times", "--output", tmp_path / "out", "--format", "json") == 0
+    printed, told = capsys.readouterr()
+    found = json.loads(printed)
+    assert json.loads((tmp_path / "out" / "word_times.json").read_text()) == found
+    assert (found["utterances"], found["times"]["stored"]) == (3, {"offset": 0.0, "reach": 0.0})
+    assert found["times"]["estimated"]["reach"] == pytest.approx(0.02, abs=0.011)
+    assert set(found["by"]["speaker"]) == {"ann", "bob"}
+    assert f"kept in {model / 'config.json'}" in told
+    assert sonant.load(model).checkpoint.word_times == sonant.WordTimes(**found["times"]["estimated"])
+
+    assert run(monkeypatch, *command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("3 utterances, 17 words with known times")
+    assert sum(line.startswith("as the model says") for line in lines) == 3
+    assert lines[-1].startswith("estimated on all: offset")
+
+
+def test_times_that_cannot_be_judged_or_kept_are_one_sentence(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for words, sentence in (
+        (("--save-times",), "--save-times keeps what is found by --alignments"),
+        (("--alignments", tmp_path / "none"), "must be a folder of TextGrids"),
+        (("--alignments", tmp_path / "empty"), "has none for this manifest"),
+        (("--alignments", tmp_path / "empty", "--beam", "5"), "which no decoder changes"),
+        (("--alignments", tmp_path / "empty", "--save-times", "--model", "a/b"), "make one of it by sonant convert"),
+    ):
+        assert run(monkeypatch, "evaluate", manifest, *words) == 2
+        assert sentence in capsys.readouterr().err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sonant
-from sonant import AlignmentError, Emissions, OptionError, Vocabulary, VocabularyError
+from sonant import AlignmentError, Emissions, OptionError, Vocabulary, VocabularyError, WordTimes
 from sonant.alignment import Alignment, align, align_many
 from sonant.alignment.spelling import WILDCARD, Speller, lines_of
 from sonant.alignment.times import frame_edges
@@ -218,9 +218,9 @@ def test_what_is_no_emission_or_option_is_refused() -> None:
 
 def test_an_offset_moves_all_times_but_not_out_of_the_file() -> None:
     emissions = spell("-HI--")
-    late = align(emissions, "hi", offset=0.01)[0]
+    late = align(emissions, "hi", times=WordTimes(offset=0.01))[0]
     assert late.start == pytest.approx(align(emissions, "hi")[0].start - 0.01)
-    assert align(emissions, "hi", offset=1.0)[0].start == 0
+    assert align(emissions, "hi", times=WordTimes(offset=1.0))[0].start == 0
 
 
 def test_edges_lie_where_half_of_the_highest_posterior_is_crossed() -> None:

@@ -12,20 +12,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from math import isfinite
 from typing import Literal, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sonant import native
+from sonant.alignment.reading import Reading
 from sonant.alignment.spelling import WILDCARD, Spelled, Speller
-from sonant.alignment.times import frame_edges
 from sonant.decode.beam import checked
-from sonant.decode.words import word_of
+from sonant.decode.words import AS_HEARD
 from sonant.errors import AlignmentError, OptionError
 from sonant.text import needed_frames
-from sonant.types import Emissions, FloatArray, Letter, Segment, Vocabulary, Word
+from sonant.types import Emissions, Segment, Vocabulary, Word, WordTimes
 
 Star = Literal["lines", "words", "none"]
 """Where speech may stand that is not in the text: around lines, around words, nowhere."""
@@ -39,8 +37,6 @@ UNHEARD = 1e-3
 """Confidence below which a word counts as not heard."""
 MISMATCH = 0.2
 """Share of words not heard above which text and audio do not belong together."""
-SHORTEST = 0.3
-"""Seconds of speech outside the text that are worth telling."""
 MEMORY = 1 << 30
 """Bytes that a search may take for what it remembers, unless told otherwise."""
 
@@ -89,22 +85,22 @@ def align(
     leave_out: bool = True,
     exact: bool = True,
     max_memory: int = MEMORY,
-    offset: float = 0.0,
+    times: WordTimes = AS_HEARD,
 ) -> Alignment:
     """The words of `text` (or of its lines) where the emissions of the whole recording hold them.
 
     A word keeps its case and punctuation; numbers are searched for as the `language` says them. With `star="none"` and
-    `leave_out=False` all audio and all of the text belong together. `exact=False` does without the proof. `offset` are
-    the seconds by which the model is late.
+    `leave_out=False` all audio and all of the text belong together. `exact=False` does without the proof. `times` say
+    how late the model is, and how far words go beyond the letters that it hears.
     An hour whose text fits takes under a second of processor time, ten hours about a minute, for the proof grows with
     the square of the length. It is given up after 2^36 cells, a minute or two, but never for want of `max_memory`
     bytes: with fewer it computes more again.
     Raises `AlignmentError` for a text that cannot have been said, and `OptionError` for what are no log-probabilities.
     """
-    if not isfinite(offset) or star not in ("lines", "words", "none") or max_memory < 0:
+    if star not in ("lines", "words", "none") or max_memory < 0:
         raise OptionError(
-            "An alignment takes a star around lines, words or none, a finite offset in seconds and a memory of 0 bytes "
-            f"or more, but {star!r}, {offset} and {max_memory} came; leave out what is not needed."
+            "An alignment takes a star around lines, words or none and a memory of 0 bytes or more, but "
+            f"{star!r} and {max_memory} came; leave out what is not needed."
         )
     vocabulary = emissions.vocabulary
     log_probs = checked(emissions.log_probs, len(vocabulary), emissions.first)
@@ -128,8 +124,20 @@ def align(
             "A text to align must be possible, but these emissions give its letters no probability at all in any order "
             "of time; look whether model and text have the same language."
         )
-    reader = _Reader(emissions, log_probs, tokens, starts, ends, offset)
-    return reader.read(words, script, "exact" if proof == 2 else "pruned", score)
+    reading = Reading(emissions, log_probs, tokens, starts, ends)
+    found = reading.words([word.text for word in words], script.places, times)
+    unheard = tuple(i for i, word in enumerate(found) if word.confidence < UNHEARD)
+    status: Status = "mismatch" if len(unheard) > MISMATCH * len(found) else "exact" if proof == 2 else "pruned"
+    lines = _lines(words, found, vocabulary.space)
+    return Alignment(lines, status, score, unheard, tuple(reading.untold(script.stars)))
+
+
+def _lines(words: Sequence[Spelled], found: Sequence[Word], space: str) -> tuple[Segment, ...]:
+    numbered = zip(words, found, strict=True)
+    return tuple(
+        Segment(tuple(word for _, word in group), space)
+        for _, group in groupby(numbered, key=lambda each: each[0].line)
+    )
 
 
 def align_many(
@@ -141,7 +149,7 @@ def align_many(
     leave_out: bool = True,
     exact: bool = True,
     max_memory: int = MEMORY,
-    offset: float = 0.0,
+    times: WordTimes = AS_HEARD,
 ) -> list[Alignment]:
     """Each of many recordings with its text, over threads; the result of one does not depend on the others.
 
@@ -154,7 +162,7 @@ def align_many(
         emissions, text = pair
         return align(
             emissions, text, language=language, star=star, leave_out=leave_out, exact=exact,
-            max_memory=max_memory // threads, offset=offset,
+            max_memory=max_memory // threads, times=times,
         )  # fmt: skip
 
     if threads == 1:
@@ -206,67 +214,3 @@ class _Script:
                 f"{len(emissions)}, which is {missing} too few ({missing * emissions.frame_seconds:.2f} s); pass the "
                 "text of this recording alone."
             )
-
-
-class _Reader:
-    """What the search found, as words with times."""
-
-    def __init__(
-        self,
-        emissions: Emissions,
-        log_probs: FloatArray,
-        tokens: NDArray[np.int32],
-        starts: NDArray[np.int32],
-        ends: NDArray[np.int32],
-        offset: float,
-    ) -> None:
-        self.emissions, self.tokens, self.starts, self.ends = emissions, tokens, starts, ends
-        self.log_probs = log_probs
-        self.heard = ends > starts
-        self.peaks = np.zeros(len(tokens))
-        first, last = np.zeros(len(tokens)), np.zeros(len(tokens))
-        first[self.heard], last[self.heard], self.peaks[self.heard] = frame_edges(
-            log_probs, tokens[self.heard], starts[self.heard], ends[self.heard], emissions.vocabulary.blank
-        )
-        first[~self.heard] = last[~self.heard] = starts[~self.heard]
-        self.begins, self.stops = self._seconds(first, offset), self._seconds(last, offset)
-
-    def _seconds(self, frames: NDArray[np.float64], offset: float) -> NDArray[np.float64]:
-        begin, seconds = self.emissions.start, self.emissions.frame_seconds
-        return np.clip(begin + frames * seconds - offset, begin, begin + self.emissions.duration)
-
-    def read(self, words: Sequence[Spelled], script: _Script, status: Status, score: float) -> Alignment:
-        found = [self._word(word, place) for word, place in zip(words, script.places, strict=True)]
-        unheard = tuple(i for i, word in enumerate(found) if word.confidence < UNHEARD)
-        numbered = zip(words, found, strict=True)
-        space = self.emissions.vocabulary.space
-        lines = [
-            Segment(tuple(word for _, word in group), space) for _, group in groupby(numbered, key=lambda w: w[0].line)
-        ]
-        if len(unheard) > MISMATCH * len(found):
-            status = "mismatch"
-        return Alignment(tuple(lines), status, score, unheard, tuple(self._untold(script.stars)))
-
-    def _word(self, word: Spelled, place: slice) -> Word:
-        vocabulary = self.emissions.vocabulary
-        letters: list[Letter] = []
-        for i in range(place.start, place.stop):
-            token = int(self.tokens[i])
-            if self.heard[i] and token != vocabulary.separator:
-                text = "" if token == len(vocabulary) else vocabulary.tokens[token]
-                letters.append(Letter(text, float(self.begins[i]), float(self.stops[i]), float(self.peaks[i])))
-        if not letters:
-            at = float(self.begins[place.start])
-            return Word(word.text, at, at, 0.0)
-        spelled = [letter for letter in letters if letter.text] or letters
-        confidence = word_of(spelled).confidence
-        return Word(word.text, letters[0].start, letters[-1].end, confidence, tuple(letters))
-
-    def _untold(self, stars: Sequence[int]) -> Iterator[tuple[float, float]]:
-        """Where wildcards outside words hold speech, from its first letter to its last."""
-        blank, seconds = self.emissions.vocabulary.blank, self.emissions.frame_seconds
-        for i in stars:
-            spoken = np.flatnonzero(self.log_probs[self.starts[i] : self.ends[i]].argmax(1) != blank)
-            if len(spoken) and (spoken[-1] + 1 - spoken[0]) * seconds >= SHORTEST:
-                first = self.emissions.start + (int(self.starts[i]) + int(spoken[0])) * seconds
-                yield first, first + float(spoken[-1] + 1 - spoken[0]) * seconds

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from sonant.errors import CheckpointError
+from sonant.errors import CheckpointError, OptionError
 from sonant.model.config import EncoderConfig
-from sonant.types import FloatArray, Vocabulary
+from sonant.types import FloatArray, Vocabulary, WordTimes
 
 if TYPE_CHECKING:
     from sonant.checkpoints.decoding import Decoding
@@ -87,6 +87,22 @@ class Checkpoint:
 
         folder = self.find_folder() if self.find_folder else None
         return read_decoding(folder, self) if folder else None
+
+    @property
+    def word_times(self) -> WordTimes:
+        """How its letters stand to the words that are said, as `config.json` has it under `sonant`, or else as heard.
+
+        Raises `CheckpointError` for what cannot be.
+        """
+        own = self.settings.get("sonant")
+        given = cast("dict[str, Any]", own).get("word_times") if isinstance(own, dict) else None
+        try:
+            return WordTimes() if given is None else WordTimes(**{name: float(given[name]) for name in given})
+        except (TypeError, ValueError, OptionError):
+            raise CheckpointError(
+                f"The config.json of {self.name} must give word_times an offset and a reach in seconds, but gives "
+                f"{given!r}; find them anew by `sonant evaluate --alignments`."
+            ) from None
 
     def weight(self, name: str, shape: tuple[int, ...]) -> FloatArray:
         """A weight by its name without the family's prefix (`encoder.layers.0...`, `lm_head.weight`), read-only.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from os import PathLike
 from typing import Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from sonant.checkpoints import Checkpoint
 from sonant.checkpoints.huggingface import save_checkpoint
-from sonant.types import FloatArray
+from sonant.types import FloatArray, WordTimes
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 # What config.json says of how its file was written, and what is written anew.
@@ -30,6 +31,9 @@ def convert(checkpoint: Checkpoint, folder: str | PathLike[str], dtype: Dtype = 
     settings = {name: value for name, value in checkpoint.settings.items() if name not in (*_OUTDATED, *written)}
     if architectures == ["Wav2Vec2ForPreTraining"] and "quantizer.codevectors" in checkpoint.tensors:
         settings["architectures"] = architectures
+    if checkpoint.word_times != WordTimes():
+        own = {"language": checkpoint.language, "note": checkpoint.note, "word_times": asdict(checkpoint.word_times)}
+        settings["sonant"] = {name: value for name, value in own.items() if value is not None}
     save_checkpoint(
         folder,
         config,

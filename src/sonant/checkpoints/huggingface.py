@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,8 +24,9 @@ from sonant.checkpoints.adapters import adapted
 from sonant.checkpoints.arrays import DTYPES, Storage, StoredArray, Tensors, contiguous, map_file, narrow, widen
 from sonant.checkpoints.vocabularies import TOKEN_FILES, read_json, read_languages, read_vocabulary, token_files
 from sonant.errors import CheckpointError, OutputError, VocabularyError
+from sonant.files import write_text
 from sonant.model.config import EncoderConfig
-from sonant.types import Vocabulary
+from sonant.types import Vocabulary, WordTimes
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 WEIGHT_FILES = tuple(name + end for name in _WEIGHTS for end in ("", ".index.json"))
@@ -262,6 +263,17 @@ def save_checkpoint(
             text = json.dumps(values, ensure_ascii=False, indent=2, sort_keys=name != "vocab.json")
             (partial / name).write_text(text + "\n", encoding="utf-8")
         _write_safetensors(partial / "model.safetensors", tensors, dtype)
+
+
+def save_word_times(folder: Path, times: WordTimes) -> None:
+    """Write into the `config.json` of a model's folder how its letters stand to the words that are said.
+
+    Raises `OutputError` where it cannot be written.
+    """
+    values = read_json(folder / "config.json")
+    own = values.get("sonant")
+    values["sonant"] = {**(own if isinstance(own, dict) else {}), "word_times": asdict(times)}
+    write_text(folder / "config.json", json.dumps(values, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
 
 
 @contextmanager

@@ -58,6 +58,12 @@ def run(
     hotword: Hotwords = None,
     beam: Beam = None,
     greedy: Greedy = False,
+    alignments: Annotated[
+        Path | None, typer.Option(help="Folder of TextGrids or the like: judge the times of words, not the texts.")
+    ] = None,
+    save_times: Annotated[
+        bool, typer.Option("--save-times", help="Keep with the model how late and how short it hears words.")
+    ] = False,
     language: Language = None,
     engine: Engine = EngineName.auto,
     device: Device = "auto",
@@ -70,26 +76,64 @@ def run(
     Both models are decoded as --lm, --lexicon, --hotword, --beam or --greedy say, or else each as it comes.
     Both sides are compared without letter case and punctuation. With --output an evaluation that was interrupted goes
     on where it stopped. Audio that cannot be heard is named on standard error, and the exit code is 1.
+
+    With --alignments the times of words are judged instead, beside those that the folder's files give for each
+    recording; --save-times keeps in the model's config.json by how much it is late and its words are too short.
     """
     with reporting(debug):
-        decoding = decoding_options(lm, lexicon, hotword or [], beam, 1, greedy)
-        from sonant.data.manifest import read_manifest
-        from sonant.train.evaluate import check_texts
+        runner: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
+        runner |= {"language": language, **decoding_options(lm, lexicon, hotword or [], beam, 1, greedy)}
         from sonant.train.scores import Normalisation
 
-        utterances = list(read_manifest(manifest))
-        check_texts(utterances)
-        check_fields(utterances, by or [])
+        utterances = read_checked(manifest, by or [])
+        sources = [model] if against is None else [model, against]
+        if alignments is not None or save_times:
+            raise SystemExit(judge_times(sources, utterances, alignments, save_times, by, output, format, runner))
         names = name_journals(output, manifest)
         rules = Normalisation("as is" if match_case else "lower", keep, not no_digits, raw)
-        evaluations: list[Evaluation] = []
-        for source, journal in zip([model] if against is None else [model, against], names, strict=False):
-            runner: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
-            asr = load_model(source, language=language, **runner, **decoding)
-            evaluations.append(evaluate_one(asr, utterances, rules, seed, journal))
-            del asr  # two large models may not fit side by side
+        evaluations = [  # one model after the other, for two large ones may not fit side by side
+            evaluate_one(load_model(source, **runner), utterances, rules, seed, journal)
+            for source, journal in zip(sources, names, strict=False)
+        ]
         tell(evaluations, by or [], output, None if format is Format.json else (worst, confusions))
     raise SystemExit(FAILED if any(evaluation.failures for evaluation in evaluations) else DONE)
+
+
+def judge_times(
+    sources: list[str | None],
+    utterances: list[Utterance],
+    folder: Path | None,
+    save: bool,
+    by: list[str] | None,
+    output: Path | None,
+    format: Format,
+    runner: dict[str, Any],
+) -> int:
+    """The times of words in place of their texts: what `--alignments` asks for; the exit code."""
+    from sonant.checkpoints import BUILT_IN
+    from sonant.checkpoints.huggingface import save_word_times
+    from sonant.cli.word_times import evaluate_times, place_of, tell_times
+    from sonant.types import WordTimes
+
+    if folder is None:
+        raise OptionError("--save-times keeps what is found by --alignments, but none were named; name their folder.")
+    if any(runner.get(name) for name in ("lm", "lexicon", "hotwords", "beam")):
+        raise OptionError("--alignments places words that are known, which no decoder changes; leave its options out.")
+    place = place_of(sources[0] or BUILT_IN) if save else None
+    by = by or (["speaker"] if len({utterance.speaker for utterance in utterances}) > 1 else [])
+    found: list[dict[str, Any]] = []
+    failed = False
+    for source in sources:
+        asr = load_model(source, **{**runner, "lm": False})
+        told, missed = evaluate_times(asr, utterances, folder, by)
+        found.append(told)
+        failed |= missed
+        del asr
+    tell_times(found, output, format is Format.json)
+    if place:
+        save_word_times(place, WordTimes(**found[0]["times"]["estimated"]))
+        say(f"kept in {place / 'config.json'}")
+    return FAILED if failed else DONE
 
 
 def evaluate_one(
@@ -138,6 +182,17 @@ def as_json(evaluations: list[Evaluation], comparison: Any, by: list[str]) -> di
     if comparison is not None:
         result |= {"against": summary(evaluations[1], by), "comparison": comparison_summary(comparison)}
     return result
+
+
+def read_checked(manifest: Path, by: list[str]) -> list[Utterance]:
+    """The utterances of a manifest; raises where one has no text, or none a field to tell them apart by."""
+    from sonant.data.manifest import read_manifest
+    from sonant.train.evaluate import check_texts
+
+    utterances = list(read_manifest(manifest))
+    check_texts(utterances)
+    check_fields(utterances, by)
+    return utterances
 
 
 def check_fields(utterances: list[Utterance], by: list[str]) -> None:
