@@ -190,27 +190,32 @@ def test_features_are_not_normed_after_the_last_layer(home: Path) -> None:
 
 
 def test_every_bundle_is_there_with_its_labels() -> None:
-    assert len(dir(compat.pipelines)) == 2 + 29
+    assert len(dir(compat.pipelines)) == 3 + 30
     assert "".join(compat.pipelines.WAV2VEC2_ASR_BASE_960H.get_labels(blank="_")) == "_|ETAONIHSRDLUMWCFGYPBVK'XJQZ"
     assert compat.pipelines.VOXPOPULI_ASR_BASE_10K_DE.get_labels()[:4] == ("-", "|", "e", "n")
-    for name in set(dir(compat.pipelines)) - {"Wav2Vec2Bundle", "Wav2Vec2ASRBundle"}:
+    for name in set(dir(compat.pipelines)) - {"Wav2Vec2Bundle", "Wav2Vec2ASRBundle", "Wav2Vec2FABundle"}:
         bundle = getattr(compat.pipelines, name)
         assert bundle.sample_rate == 16000
-        assert ("ASR" in name) == hasattr(bundle, "get_labels")
+        assert ("ASR" in name or name == "MMS_FA") == hasattr(bundle, "get_labels")
 
 
 def test_bundles_are_the_real_ones() -> None:
     real = pytest.importorskip("torchaudio.pipelines", exc_type=ImportError)
-    for name in set(dir(compat.pipelines)) - {"Wav2Vec2Bundle", "Wav2Vec2ASRBundle"}:
+    for name in set(dir(compat.pipelines)) - {"Wav2Vec2Bundle", "Wav2Vec2ASRBundle", "Wav2Vec2FABundle"}:
         mine, theirs = getattr(compat.pipelines, name), getattr(real, name)
         config = mine.published.config
         assert mine.sample_rate == theirs.sample_rate
         assert (config.feat_extract_norm == "layer") == theirs._normalize_waveform
-        assert compat.pipelines._FILES[name] == theirs._path
+        assert compat.pipelines._FILES[name] == theirs._path.rpartition("/")[2]
         assert config.num_hidden_layers == theirs._params["encoder_num_layers"]
         assert config.hidden_size == theirs._params["encoder_embed_dim"]
         if hasattr(theirs, "get_labels"):
             assert mine.get_labels() == theirs.get_labels()
+            assert mine.get_labels(blank="_") == theirs.get_labels(blank="_")
+        if hasattr(theirs, "get_dict"):
+            assert mine.get_dict() == theirs.get_dict()
+            assert mine.get_dict(star=None, blank="_") == theirs.get_dict(star=None, blank="_")
+            assert mine.get_labels(star=None) == theirs.get_labels(star=None)
 
 
 def test_a_bundle_without_weights_says_where_they_belong(home: Path) -> None:

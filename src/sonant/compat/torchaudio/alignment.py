@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -76,6 +77,40 @@ def forced_align(
         path[start:end] = token
     paths = torch.as_tensor(path)[None].to(targets)
     return paths, log_probs.gather(2, paths.to(log_probs.device, torch.int64)[..., None])[..., 0]
+
+
+class Tokenizer:
+    """The words of a normalised transcript as indices of their letters: what `MMS_FA.get_tokenizer()` gives."""
+
+    def __init__(self, dictionary: Mapping[str, int]) -> None:
+        self.dictionary = dictionary
+
+    def __call__(self, transcript: Sequence[str]) -> list[list[int]]:
+        """One list a word; raises `OptionError` for a letter that the model lacks."""
+        for word in transcript:
+            for letter in word:
+                if letter not in self.dictionary:
+                    raise OptionError(
+                        f"The words of a transcript must have letters of the model, but {word!r} has {letter!r}; "
+                        "romanise them in lower case, or put the star in their place."
+                    )
+        return [[self.dictionary[letter] for letter in word] for word in transcript]
+
+
+class Aligner:
+    """Where an emission holds the words of a tokenised transcript: what `MMS_FA.get_aligner()` gives."""
+
+    def __init__(self, blank: int) -> None:
+        self.blank = blank
+
+    def __call__(self, emission: Tensor, tokens: Sequence[Sequence[int]]) -> list[list[TokenSpan]]:
+        """A list of spans a word, their scores mean probabilities, from log-probabilities (T, C); raises as those."""
+        if emission.ndim != 2:
+            raise OptionError(f"The input emission must be 2D. Found: {emission.shape}")
+        flat = torch.tensor([[token for word in tokens for token in word]], dtype=torch.int32)
+        paths, scores = forced_align(emission[None], flat, blank=self.blank)
+        spans = iter(merge_tokens(paths[0], scores[0].exp(), self.blank))
+        return [list(islice(spans, len(word))) for word in tokens]
 
 
 def _check(log_probs: Tensor, targets: Tensor, blank: int) -> None:

@@ -1,4 +1,4 @@
-"""`torchaudio.pipelines`: its wav2vec 2.0, HuBERT, WavLM and XLS-R bundles, with the weights of Hugging Face's hub.
+"""`torchaudio.pipelines`: its wav2vec 2.0, XLS-R, MMS, HuBERT and WavLM bundles, with weights of Hugging Face's hub.
 
 A file of torchaudio's that lies where it kept them (`TORCH_HOME/hub/checkpoints`) is taken first. The models that were
 published as such a file only need it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ from sonant.checkpoints import open_checkpoint
 from sonant.checkpoints.catalogue import PublishedModel, models
 from sonant.checkpoints.torchaudio import BLANK, LABELS
 from sonant.compat.torchaudio.absent import refuse
-from sonant.compat.torchaudio.models.wav2vec2 import Wav2Vec2Model
+from sonant.compat.torchaudio.alignment import Aligner, Tokenizer
+from sonant.compat.torchaudio.models.wav2vec2 import AlignmentModel, Wav2Vec2Model
 from sonant.errors import CheckpointError
 from sonant.model.encoder import Encoder
 from sonant.model.heads import CtcModel, load_weights
@@ -25,7 +26,7 @@ from sonant.model.heads import CtcModel, load_weights
 if TYPE_CHECKING:
     from sonant.checkpoints import Checkpoint
 
-__all__ = ["Wav2Vec2ASRBundle", "Wav2Vec2Bundle"]
+__all__ = ["Wav2Vec2ASRBundle", "Wav2Vec2Bundle", "Wav2Vec2FABundle"]
 
 _FILES = {
     "WAV2VEC2_BASE": "wav2vec2_fairseq_base_ls960.pth",
@@ -44,6 +45,7 @@ _FILES = {
     "WAV2VEC2_XLSR_300M": "wav2vec2_xlsr_300m.pth",
     "WAV2VEC2_XLSR_1B": "wav2vec2_xlsr_1b.pth",
     "WAV2VEC2_XLSR_2B": "wav2vec2_xlsr_2b.pth",
+    "MMS_FA": "model.pt",
     "HUBERT_BASE": "hubert_fairseq_base_ls960.pth",
     "HUBERT_LARGE": "hubert_fairseq_large_ll60k.pth",
     "HUBERT_XLARGE": "hubert_fairseq_xlarge_ll60k.pth",
@@ -110,6 +112,9 @@ class Wav2Vec2ASRBundle(Wav2Vec2Bundle):
     def get_model(self, *, dl_kwargs: dict[str, object] | None = None) -> Wav2Vec2Model:
         """As of `Wav2Vec2Bundle`, with the rows of the head that the labels name."""
         del dl_kwargs
+        return self._model(*self._parts())
+
+    def _parts(self) -> tuple[Encoder, nn.Linear]:
         checkpoint = self._open()
         vocabulary = checkpoint.require_vocabulary()
         missing = [letter for letter in self.letters if letter not in vocabulary.index]
@@ -125,7 +130,39 @@ class Wav2Vec2ASRBundle(Wav2Vec2Bundle):
         head = nn.Linear(checkpoint.config.hidden_size, len(rows))
         head.weight = nn.Parameter(_rows(model.lm_head.weight, rows))
         head.bias = nn.Parameter(_rows(model.lm_head.bias, rows))
-        return self._model(model.backbone, head)
+        return model.backbone, head
+
+
+@dataclass(frozen=True)
+class Wav2Vec2FABundle(Wav2Vec2ASRBundle):
+    """A fine-tuned model for alignment, in whose labels a star stands for any sound."""
+
+    Tokenizer: ClassVar = Tokenizer
+    Aligner: ClassVar = Aligner
+
+    def get_labels(  # pyright: ignore[reportIncompatibleMethodOverride]  # torchaudio's order of arguments
+        self, star: str | None = "*", blank: str = BLANK
+    ) -> tuple[str, ...]:
+        """The labels in the order of the emission's last axis, CTC's blank first, the star, unless None, last."""
+        return (blank, *self.letters) + (() if star is None else (star,))
+
+    def get_dict(self, star: str | None = "*", blank: str = BLANK) -> dict[str, int]:
+        """From a label to its place in the emission's last axis."""
+        return {label: i for i, label in enumerate(self.get_labels(star, blank))}
+
+    def get_model(self, with_star: bool = True, *, dl_kwargs: dict[str, object] | None = None) -> AlignmentModel:
+        """As of `Wav2Vec2ASRBundle`, but it gives log-probabilities, and the star's if wanted."""
+        del dl_kwargs
+        encoder, head = self._parts()
+        return AlignmentModel(encoder, head, encoder.config.feat_extract_norm == "layer", with_star).eval()
+
+    def get_tokenizer(self) -> Tokenizer:
+        """What makes indices of a transcript's letters."""
+        return Tokenizer(self.get_dict())
+
+    def get_aligner(self) -> Aligner:
+        """What finds them in an emission."""
+        return Aligner(blank=0)
 
 
 def _rows(whole: Tensor, rows: list[int]) -> Tensor:
@@ -135,10 +172,13 @@ def _rows(whole: Tensor, rows: list[int]) -> Tensor:
 def _bundles() -> dict[str, Wav2Vec2Bundle]:
     """Every bundle by torchaudio's name for it."""
     voxpopuli = {labels.language: labels.letters for labels in LABELS if labels.name == "voxpopuli"}
-    librispeech = next(labels.letters for labels in LABELS if labels.name == "librispeech")
+    librispeech, mms = (next(each.letters for each in LABELS if each.name == name) for name in ("librispeech", "mms"))
     found: dict[str, Wav2Vec2Bundle] = {}
     for model in models():
         if model.bundle is None:
+            continue
+        if model.bundle == "MMS_FA":
+            found[model.bundle] = Wav2Vec2FABundle(model, mms)
             continue
         language = model.bundle.rpartition("_")[2].lower() if model.bundle.startswith("VOXPOPULI") else None
         letters = librispeech if language is None else voxpopuli[language]

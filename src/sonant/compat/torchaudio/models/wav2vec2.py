@@ -55,6 +55,19 @@ class Wav2Vec2Model(nn.Module):
         return x, frames
 
 
+class AlignmentModel(Wav2Vec2Model):
+    """A fine-tuned model that gives log-probabilities, and last, if `star`, a column of ones for any sound."""
+
+    def __init__(self, encoder: Encoder, head: nn.Linear, normalize: bool, star: bool) -> None:
+        super().__init__(encoder, head, normalize)
+        self.append_star = star
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Log-probabilities (B, T, V), or (B, T, V + 1) with the star, and real frames as of `Wav2Vec2Model`."""
+        logits, frames = super().forward(waveforms, lengths)
+        return F.pad(logits.log_softmax(-1), (0, int(self.append_star))), frames
+
+
 def _layers(transformer: Transformer, x: Tensor, frames: Tensor | None, num_layers: int | None) -> list[Tensor]:
     """The state after each layer, before the last norm."""
     count = len(transformer.layers)
