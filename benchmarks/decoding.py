@@ -28,8 +28,21 @@ from typing import Any
 
 import numpy as np
 
-WEIGHTS = [(0.5, 1.0), (0.7, 1.0), (0.7, 2.0), (0.9, 2.0)]
+WEIGHTS = {
+    "synthetic": [(0.5, 1.0), (0.7, 1.0), (0.7, 2.0), (0.9, 2.0)],
+    "speech": [(0.5, 0.0), (0.5, 1.0), (0.7, 1.0), (0.9, 2.0)],
+}
 """Of the model (natural logarithm) and for each word."""
+OURS = {
+    "synthetic": [(10, 8, 8), (15, 8, 8), (20, 8, 8), (20, 10, 8), (30, 10, 8), (100, 12, 12)],
+    "speech": [(20, 8, 8), (30, 12, 10), (100, 12, 8), (100, 16, 12), (200, 16, 12), (500, 20, 12)],
+}
+"""Beam, threshold of hypotheses, threshold of tokens: wider for speech, for models heard in training are less sure."""
+FLASHLIGHTS = {
+    "synthetic": [(10, 10, 25), (20, 10, 25), (50, 10, 25), (100, 5, 16), (100, 10, 25), (200, 5, 16)],
+    "speech": [(20, 10, 25), (50, 10, 25), (100, 5, 16), (100, 10, 25), (200, 10, 25), (500, 10, 25)],
+}
+"""Beam, tokens tried, threshold."""
 READY = "given probabilities"
 """What an option's name ends in that need not take log-probabilities to the power of e."""
 Decode = Callable[[np.ndarray], str]
@@ -50,13 +63,16 @@ def sonant_options(folder: Path) -> Iterator[tuple[str, Decode]]:
         return lambda values: decoder.decode(Emissions(values, facts["frame_seconds"], vocabulary))[0].text
 
     yield "sonant greedy", reader(GreedyDecoder())
-    for size, threshold, tokens in [(10, 8, 8), (15, 8, 8), (20, 8, 8), (20, 10, 8), (30, 10, 8), (100, 12, 12)]:
-        for weight, bonus in WEIGHTS:
-            limits = {"beam_size": size, "score_threshold": threshold, "token_threshold": tokens}
+    for size, threshold, token_threshold in OURS[facts["kind"]]:
+        for weight, bonus in WEIGHTS[facts["kind"]]:
+            limits = {"beam_size": size, "score_threshold": threshold, "token_threshold": token_threshold}
             for kind, penalty in (("", 4.0), (" closed", None)):
                 settings = {"lm_weight": weight, "word_bonus": bonus, "unknown_penalty": penalty, **limits}
                 decoder = BeamDecoder(vocabulary, lm, **settings)
-                yield f"sonant b{size} threshold {threshold}{kind}|{weight} {bonus}", reader(decoder)
+                yield (
+                    f"sonant b{size} threshold {threshold} tokens {token_threshold}{kind}|{weight} {bonus}",
+                    reader(decoder),
+                )
 
 
 def peer_options(folder: Path) -> Iterator[tuple[str, Decode]]:
@@ -86,15 +102,8 @@ def flashlight_options(folder: Path, facts: dict[str, Any]) -> Iterator[tuple[st
         trie.insert([*(index[c] for c in word), separator], i, lm.score(start, i)[1])
     trie.smear(fl.SmearingMode.MAX)
     unknown = len(words)
-    for size, tokens, threshold in [
-        (10, 10, 25),
-        (20, 10, 25),
-        (50, 10, 25),
-        (100, 5, 16),
-        (100, 10, 25),
-        (200, 5, 16),
-    ]:
-        for weight, bonus in WEIGHTS:
+    for size, tokens, threshold in FLASHLIGHTS[facts["kind"]]:
+        for weight, bonus in WEIGHTS[facts["kind"]]:
             base_10 = weight * np.log(10)
             options = fl.LexiconDecoderOptions(
                 size, tokens, threshold, base_10, bonus, -np.inf, 0.0, False, fl.CriterionType.CTC
@@ -119,7 +128,7 @@ def pyctcdecode_options(folder: Path, facts: dict[str, Any]) -> Iterator[tuple[s
     logging.disable()
     words = facts["words"]
     alphabet = Alphabet.build_alphabet(["" if i == facts["blank"] else c for i, c in enumerate(facts["letters"])])
-    for weight, bonus in WEIGHTS:
+    for weight, bonus in WEIGHTS[facts["kind"]]:
         model = LanguageModel(kenlm.Model(str(folder / "model.arpa")), words, alpha=weight, beta=bonus)
         decoder = BeamSearchDecoderCTC(alphabet, model)
 
@@ -169,13 +178,15 @@ def hear(manifest: Path, model: str, count: int) -> Iterator[tuple[list[str], An
     from sonant.data.manifest import read_manifest, read_utterance
 
     asr = sonant.load(model, lm=False)
+    rate, in_case = asr.checkpoint.sample_rate, str.upper if "A" in asr.vocabulary.index else str.lower
     rows = list(read_manifest(manifest))
-    for row in (rows[i * len(rows) // count] for i in range(min(count, len(rows)))):
-        samples = read_utterance(row, asr.sample_rate)
-        yield row.text.upper().split(), asr.emissions(samples, sample_rate=asr.sample_rate)
+    count = min(count, len(rows))
+    for row in (rows[i * len(rows) // count] for i in range(count)):
+        samples = read_utterance(row, rate)
+        yield in_case(row.text).split(), asr.emissions(samples, sample_rate=rate)
 
 
-def prepare(folder: Path, made: list[tuple[list[str], Any]], arpa: Path) -> tuple[list[str], list[float]]:
+def prepare(folder: Path, made: list[tuple[list[str], Any]], arpa: Path, kind: str) -> tuple[list[str], list[float]]:
     """Lay out what the workers read; the sentences and their seconds."""
     from sonant.decode.lexicon import letters_lexicon
     from sonant.decode.lm import open_lm
@@ -184,6 +195,7 @@ def prepare(folder: Path, made: list[tuple[list[str], Any]], arpa: Path) -> tupl
     np.savez(folder / "emissions.npz", **{f"e{i:05d}": emissions.log_probs for i, (_, emissions) in enumerate(made)})
     (folder / "model.arpa").symlink_to(arpa.resolve())
     facts = {name: getattr(vocabulary, name) for name in ("tokens", "blank", "separator", "unknown")}
+    facts["kind"] = kind
     facts["silent"] = sorted(vocabulary.silent)
     facts["letters"] = [
         " " if i == vocabulary.separator else t if len(t) == 1 else chr(0xE000 + i)
@@ -244,7 +256,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         heard = hear(options.text, options.model, options.count) if options.model else None
-        spoken, seconds = prepare(folder, list(heard or utterances(options.text, options.count)), options.arpa)
+        made, kind = list(heard or utterances(options.text, options.count)), "speech" if heard else "synthetic"
+        spoken, seconds = prepare(folder, made, options.arpa, kind)
         workers = [Worker(sys.executable, "sonant", folder)]
         if options.peers_python:
             workers.append(Worker(options.peers_python, "peers", folder))
