@@ -20,6 +20,7 @@ _HOMES = {
     "GreedyDecoder": "decode.greedy",
     "BeamDecoder": "decode.beam",
     "align": "alignment",
+    "Classification": "identify",
     "align_many": "alignment",
     "Alignment": "alignment",
     "Vocabulary": "types",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from sonant.errors import OutputError as OutputError
     from sonant.errors import SonantError as SonantError
     from sonant.errors import VocabularyError as VocabularyError
+    from sonant.identify import Classification as Classification
     from sonant.recognizer import Recognizer as Recognizer
     from sonant.recognizer import load as load
     from sonant.stream import Stream as Stream

@@ -22,6 +22,7 @@ from sonant.decode.words import segments_of, timed
 from sonant.engines import Engine, choose_layers, open_engine
 from sonant.errors import AudioError, CheckpointError, OptionError
 from sonant.features import UNITS, Layers, Quantizer, layer_name, parse_layers
+from sonant.identify import Classification, Head, read_classifier, read_voice_head
 from sonant.stream import Stream, StreamSpec
 from sonant.types import Emissions, FloatArray, Progress, Transcript, Vocabulary
 from sonant.windows import Window, WindowSpec
@@ -250,6 +251,47 @@ class Recognizer:
                 yield piece
                 if progress:
                     progress((window.first + window.keep.stop) * self.frame_seconds, stream.duration)
+
+    def classify(
+        self,
+        source: Source,
+        sample_rate: float | None = None,
+        *,
+        step: float | None = None,
+        progress: Progress | None = None,
+    ) -> Classification:
+        """The labels of a recording (a mood, a command, a language, who speaks), as a whole and every `step` seconds.
+
+        Where no step is given, clips are judged every 5 s and labels of frames at each frame. Sources as in
+        `transcribe`. Raises `CheckpointError` for a model that is no classifier, `AudioError` for silence.
+        """
+        head = read_classifier(self.checkpoint)
+        pieces = self._mixed(head, source, sample_rate, progress)
+        return head.classify(pieces, self.frame_seconds, **({} if step is None else {"step": step}))
+
+    def embed(
+        self, source: Source, sample_rate: float | None = None, *, progress: Progress | None = None
+    ) -> FloatArray:
+        """The voice in a recording as a vector (E,) of length 1: of one voice they have a high scalar product.
+
+        Sources as in `transcribe`. Raises `CheckpointError` for a model that was not trained to tell voices apart,
+        `AudioError` for silence and for less than half a second.
+        """
+        head = read_voice_head(self.checkpoint)
+        return head.embed(self._mixed(head, source, sample_rate, progress))
+
+    def _mixed(
+        self, head: Head, source: Source, sample_rate: float | None, progress: Progress | None
+    ) -> Generator[FloatArray]:
+        """The states (T, D) that a head looks at, piece after piece; `AudioError` at the end of what is silent."""
+        with audio.open_audio(source, self.checkpoint.sample_rate, array_rate=sample_rate) as stream:
+            ear = diagnose.Ear(stream, self.checkpoint)
+            for window in self._windows(stream, ear.blocks()):
+                yield head.mix([state[window.keep] for state in self.engine.states(window.samples, head.layers)])
+                if progress:
+                    progress((window.first + window.keep.stop) * self.frame_seconds, stream.duration)
+            if ear.sound.levels().peak < diagnose.QUIETEST:
+                raise AudioError(f"{stream.name} must hold a voice, but is silent; check the microphone and its level.")
 
     def stream(
         self,
