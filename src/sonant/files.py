@@ -31,8 +31,10 @@ def write_text(path: str | PathLike[str], text: str) -> None:
 
 
 @contextmanager
-def open_output(path: str | PathLike[str]) -> Generator[BinaryIO]:
+def open_output(path: str | PathLike[str], *, private: bool = False) -> Generator[BinaryIO]:
     """A file to write that stands at `path` once the block ends well, with the promises of `write_text`.
+
+    `private` makes it its owner's alone, whatever it was before.
 
     What the block raises passes through, but for an `OSError`, which becomes an `OutputError`.
     """
@@ -42,13 +44,15 @@ def open_output(path: str | PathLike[str]) -> Generator[BinaryIO]:
         mode = _replaceable(path, place)
         partial = place.with_name(f".sonant-{secrets.token_hex(8)}.tmp")  # a rename is one step within a folder only
         try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            with os.fdopen(
+                os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666), "wb"
+            ) as file:
                 inside = True
                 yield file
                 inside = False
                 file.flush()
                 os.fsync(file.fileno())  # a full disk may say so only now
-            if mode is not None:
+            if mode is not None and not private:
                 partial.chmod(mode)
             partial.replace(place)
         except BaseException:

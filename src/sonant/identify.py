@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, cast
 
 import numpy as np
@@ -116,7 +117,7 @@ class ClipHead(Head):
 
 
 class FrameHead(Head):
-    """Labels that hold or do not, frame by frame, such as who speaks; transformers' `...ForAudioFrameClassification`."""
+    """Labels that hold or do not, frame by frame (who speaks); transformers' `...ForAudioFrameClassification`."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
@@ -160,6 +161,12 @@ class VoiceHead(Head):
         self.embedding = _Linear(checkpoint, "feature_extractor", 2 * dims[-1], self.width)
         self.context = sum((k - 1) * d for k, d in zip(kernels, self.dilations, strict=True))
         """Frames that the network sees beside one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this model from others that give vectors too."""
+        weights = (self.projector, *self.tdnn, self.embedding)
+        return sha256(b"".join(layer.weight.tobytes() for layer in weights)).hexdigest()[:32]
 
     def embed(self, pieces: Iterable[FloatArray]) -> FloatArray:
         """Mixed states (T, D), piece after piece, to one vector (E,) of length 1; none where there are too few frames.
@@ -269,12 +276,14 @@ def softmax(x: FloatArray) -> FloatArray:
 
 
 def sigmoid(x: FloatArray) -> FloatArray:
+    """Of each number, without overflow."""
     return (0.5 * (1.0 + np.tanh(0.5 * x))).astype(np.float32)
 
 
 def _sizes(checkpoint: Checkpoint, name: str) -> tuple[int, ...]:
     """A list of sizes in `config.json`."""
-    value: Any = checkpoint.settings.get(name, _TDNN[name])
-    if not isinstance(value, list | tuple) or not value or not all(type(v) is int and 0 < v < 65536 for v in value):
-        raise CheckpointError(f"{name} in config.json of {checkpoint.name} must be a list of sizes, but is {value!r}.")
-    return tuple(cast("list[int]", value))
+    given = checkpoint.settings.get(name, _TDNN[name])
+    sizes = cast("list[Any]", list(given)) if isinstance(given, list | tuple) else []
+    if not sizes or not all(type(size) is int and 0 < size < 65536 for size in sizes):
+        raise CheckpointError(f"{name} in config.json of {checkpoint.name} must be a list of sizes, but is {given!r}.")
+    return tuple(sizes)

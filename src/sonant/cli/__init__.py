@@ -19,6 +19,7 @@ VERBS = {
     "features": "States of a model's layers, or speech units, to files.",
     "plot": "A recording as a model hears it, or the curves of trainings, as a picture.",
     "data": "Corpora to manifests: prepare, check, count, split, shard and label them.",
+    "identify": "Whose voice is in a recording, or which mood, language or command.",
     "evaluate": "How well a model transcribes, alone or against another.",
     "lm": "N-gram language models: build, convert, question and tune them.",
     "train": "A recipe and transcribed speech to a model.",
