@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -282,8 +282,9 @@ def sigmoid(x: FloatArray) -> FloatArray:
 
 def _sizes(checkpoint: Checkpoint, name: str) -> tuple[int, ...]:
     """A list of sizes in `config.json`."""
-    given = checkpoint.settings.get(name, _TDNN[name])
-    sizes = cast("list[Any]", list(given)) if isinstance(given, list | tuple) else []
-    if not sizes or not all(type(size) is int and 0 < size < 65536 for size in sizes):
+    given: object = checkpoint.settings.get(name, _TDNN[name])
+    sizes = list(cast("list[object]", given)) if isinstance(given, list | tuple) else []
+    found = [size for size in sizes if isinstance(size, int) and 0 < size < 65536]
+    if not found or len(found) < len(sizes):
         raise CheckpointError(f"{name} in config.json of {checkpoint.name} must be a list of sizes, but is {given!r}.")
-    return tuple(sizes)
+    return tuple(found)
