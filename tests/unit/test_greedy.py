@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sonant.decode.greedy import GreedyDecoder
 from sonant.decode.words import segments_of
+from sonant.errors import VocabularyError
 from sonant.types import Emissions, FloatArray, Vocabulary, Word
 
 VOCABULARY = Vocabulary(("<pad>", "<unk>", "|", "H", "E", "L", "O"), blank=0, separator=2, unknown=1)
@@ -105,7 +106,7 @@ def test_stable_words_stay_and_a_copy_goes_its_own_way() -> None:
 
 
 def test_emissions_of_another_vocabulary_are_refused() -> None:
-    with pytest.raises(ValueError, match="one column a token"):
+    with pytest.raises(VocabularyError, match="one column a token"):
         GreedyDecoder().start(VOCABULARY).feed(spell("你", SCRIPT))
 
 

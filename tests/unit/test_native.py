@@ -11,12 +11,13 @@ from hypothesis.extra.numpy import arrays
 
 from sonant import native
 from sonant.decode.greedy import GreedyDecoder
+from sonant.errors import OptionError
 from sonant.types import Emissions, FloatArray, Hypothesis, Letter, Vocabulary
 
 Read = tuple[list[Letter], float]
 
 # Few distinct values, so that ties and long runs abound; widths on both sides of a vector.
-LEVELS = st.sampled_from([-np.inf, -7.5, -1.0, -0.25, 0.0])
+LEVELS = st.sampled_from([-200.0, -7.5, -1.0, -0.25, 0.0])
 MATRICES = st.tuples(st.integers(0, 40), st.sampled_from([1, 2, 3, 15, 16, 17, 33, 64])).flatmap(
     lambda shape: arrays(np.float32, shape, elements=LEVELS)
 )
@@ -99,8 +100,18 @@ def test_the_core_takes_no_other_arrays(wrong: FloatArray) -> None:
         native.GreedyState(2, 0, -1, [0], 1.0).feed(wrong, 0, 1.0)
 
 
-def test_frames_that_are_no_number_stay_within_bounds() -> None:
-    assert read(np.full((3, 17), np.nan, np.float32))[0] == []
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_refused_and_the_core_stays_within_bounds(value: float) -> None:
+    log_probs = np.zeros((3, 17), np.float32)
+    log_probs[1] = value
+    with pytest.raises(OptionError, match="but frame 1 has a value that is no log-probability"):
+        read(log_probs)
+    native.GreedyState(17, 0, -1, [0], 1.0).feed(np.full((3, 17), value, np.float32), 0, 1.0)
+
+
+def test_integers_are_refused() -> None:
+    with pytest.raises(OptionError, match="must be floating-point numbers, but are int64"):
+        read(np.zeros((3, 2), np.int64))  # pyright: ignore[reportArgumentType]
 
 
 def test_records_are_what_the_constructor_makes() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from sonant import native
 from sonant.alignment.reading import Reading
 from sonant.alignment.spelling import WILDCARD, Spelled, Speller
-from sonant.decode.beam import checked
+from sonant.decode.checks import checked
 from sonant.decode.words import AS_HEARD
 from sonant.errors import AlignmentError, OptionError
 from sonant.text import needed_frames

@@ -11,25 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import asdict, dataclass
 from math import exp, inf, isfinite
+from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sonant import native
+from sonant.decode.checks import checked
 from sonant.decode.hotwords import Phrases, has_bounds, hotword_phrases
 from sonant.decode.lexicon import Lexicon, letters_lexicon, read_lexicon, spell, writable
 from sonant.decode.lm import LanguageModel, open_lm
 from sonant.decode.words import PAUSE
 from sonant.errors import OptionError, VocabularyError
-from sonant.types import Emissions, FloatArray, Hypothesis, Letter, Vocabulary, Word
-
-ROWS_CHECKED = 16
-"""Frames of a piece whose probabilities are summed, to tell log-probabilities from other scores."""
-
-LOG_SUM_TOLERANCE = 0.05
-"""How far from 0 the logarithm of a frame's summed probabilities may be: rounding to half precision stays below."""
+from sonant.types import Emissions, Hypothesis, Letter, Vocabulary, Word
 
 LETTER_FIELDS = tuple(Letter.__dataclass_fields__)
 WORD_FIELDS = tuple(Word.__dataclass_fields__)
@@ -72,6 +65,10 @@ class BeamSettings:
         return cls(**values)
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            wanted, kind = ("a whole number", Integral) if name in ("beam_size", "nbest") else ("a number", Real)
+            if not isinstance(value, kind) and (name, value) != ("unknown_penalty", None):
+                raise OptionError(f"{name} must be {wanted}, but is {value!r}; leave it out for the default.")
         numbers = {name: getattr(self, name) for name in ("lm_weight", "word_bonus", "letter_penalty")}
         for name, value in numbers.items():
             if not isfinite(value):
@@ -317,35 +314,3 @@ class BeamState:
                 [tuple(letters[begin:end]) for begin, end in spans],
             ),
         )
-
-
-def checked(log_probs: NDArray[Any], num_tokens: int, first: int) -> FloatArray:
-    """Log-probabilities (T, V) as the compiled search wants them, or an `OptionError` with what is wrong."""
-    array = np.asarray(log_probs)
-    if array.ndim != 2 or array.shape[1] != num_tokens:
-        raise VocabularyError(
-            f"Emissions must have one column a token, ({num_tokens} here), but have the shape {array.shape}; "
-            "pass the vocabulary of the model that emitted them."
-        )
-    if array.dtype.kind != "f":
-        raise OptionError(f"Emissions must be floating-point numbers, but are {array.dtype}; pass log-probabilities.")
-    with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, np.float32)
-    fault, frame = native.first_fault(array)
-    if fault:
-        what = "a value that is no log-probability (NaN or infinity)" if fault == 1 else "no token that is possible"
-        raise OptionError(
-            f"Emissions must be log-probabilities, but frame {first + frame} has {what}; "
-            "look at the audio there and at the model's precision."
-        )
-    rows = array[:: max(len(array) // ROWS_CHECKED, 1)]
-    sums = np.log(np.exp(np.minimum(rows, 50.0), dtype=np.float64).sum(1))
-    if len(rows) and np.abs(sums).max() > LOG_SUM_TOLERANCE:
-        are = "are probabilities" if _are_probabilities(rows) else "do not add up to 1 in each frame"
-        do = "take their logarithm" if _are_probabilities(rows) else "apply log-softmax to the model's logits"
-        raise OptionError(f"Emissions must be log-probabilities, but these {are}; {do} first.")
-    return array
-
-
-def _are_probabilities(rows: FloatArray) -> bool:
-    return bool((rows >= 0).all() and np.allclose(rows.sum(1), 1.0, atol=LOG_SUM_TOLERANCE))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
+from math import isfinite
 from types import MappingProxyType
 
-import numpy as np
-
 from sonant import native
+from sonant.decode.checks import as_floats, refuse_faults
 from sonant.decode.words import PAUSE
 from sonant.types import Emissions, Hypothesis, Letter, Vocabulary, Word
 
@@ -44,12 +44,17 @@ class GreedyState:
         )
         self._makes = (tuple(vocabulary.tokens), Word, Letter)
         self._words: list[Word] = []
-        self._space = vocabulary.space
+        self._space, self._num_tokens = vocabulary.space, len(vocabulary)
 
     def feed(self, emissions: Emissions) -> None:
-        """Hear the next piece."""
-        log_probs = np.ascontiguousarray(emissions.log_probs, np.float32)
+        """Hear the next piece; logits will do, scores aside.
+
+        Raises `OptionError` for frames of NaN, which is what a model makes of one, and for what are no numbers.
+        """
+        log_probs = as_floats(emissions.log_probs, self._num_tokens)
         self._state.feed(log_probs, emissions.first, emissions.frame_seconds)
+        if not isfinite(self._state.score):  # a frame without any best token: cheaper than to look at all values
+            refuse_faults(log_probs, emissions.first)
 
     @property
     def stable(self) -> tuple[Word, ...]:

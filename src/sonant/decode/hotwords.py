@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice, product
 from math import isfinite
+from numbers import Real
 
 from sonant.decode.lexicon import Lexicon, spell
 from sonant.errors import OptionError, VocabularyError
@@ -24,14 +25,16 @@ def hotword_phrases(
     the token behind the vocabulary's last one; it stands before, between and after words, but not in scripts without
     spaces. Raises `VocabularyError` for a word that cannot be spelled, `OptionError` for a boost that is no number.
     """
+    if not isinstance(hotwords, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise OptionError(f"Hotwords must be words with boosts, as {{'zero': 3.0}}, but {hotwords!r} was given.")
     boosts: list[float] = []
     phrases: Phrases = []
     spelled = lexicon.spelled() if hotwords else {}
     for phrase, boost in hotwords.items():
         if not phrase.split():
             raise OptionError("A hotword must have letters, but one is empty; leave it out.")
-        if not isfinite(boost):
-            raise OptionError(f"The boost of the hotword {phrase!r} must be a number, but is {boost}; 8 is much.")
+        if not isinstance(boost, Real) or not isfinite(boost):
+            raise OptionError(f"The boost of the hotword {phrase!r} must be a number, but is {boost!r}; 8 is much.")
         variants = [_variants(word, phrase, spelled, lexicon, vocabulary, join) for word in phrase.split()]
         for words in islice(product(*variants), MAX_VARIANTS):
             phrases.append((_joined(words, vocabulary), len(boosts)))
