@@ -29,6 +29,7 @@ _ENGLISH_NUMBER = re.compile(
     r"(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.(?P<part>\d+))?(?P<nth>(?:st|nd|rd|th)\b)?", re.IGNORECASE
 )
 _NUMBER = re.compile(r"(?P<whole>\d{1,3}(?:[.'\u2019\u202f]\d{3})+(?!\d)|\d+)(?:[.,](?P<part>\d+))?(?P<nth>)")
+_LOOSE_MARK = re.compile(r"\s+([^\w\s]+)(?=\s|$)")
 _LONGEST = 15
 """Digits of a number that is still said as one."""
 _YEARS = range(1100, 2100)
@@ -75,6 +76,13 @@ class Speller:
         if not found:
             raise AlignmentError("A text to align must have words, but this one has none; pass what is said.")
         return found
+
+    def spoken(self, word: str) -> str | None:
+        """A written word with its numbers in words, as it is read aloud; None where some of its sound is not known."""
+        spoken = self._spoken(word)
+        if spoken == word:
+            return word
+        return None if _MARK in spoken else _LOOSE_MARK.sub(r"\1", " ".join(spoken.split()))
 
     def _words(self, line: str) -> Iterable[str]:
         if self.vocabulary.space:

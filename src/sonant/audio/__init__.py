@@ -88,6 +88,8 @@ class AudioStream:
         """What was odd, as sentences; complete once the last block is read."""
         self.num_samples = 0
         """Samples given so far."""
+        self.listener: Callable[[FloatArray], None] | None = None
+        """Is told each block before it is given."""
         self._blocks = self._counted(_resampled(checked(seconds(pieces, block_seconds), name), sample_rate))
         self._close = close
 
@@ -97,6 +99,8 @@ class AudioStream:
     def _counted(self, blocks: Iterable[FloatArray]) -> Generator[FloatArray]:
         for block in blocks:
             self.num_samples += len(block)
+            if self.listener:
+                self.listener(block)
             yield block
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The sound of one media file, decoded by FFmpeg through PyAV: with `live` and `sonant.mux` the only user of `av`.
+"""The sound of one media file, decoded by FFmpeg through PyAV: with `live`, `flac` and `sonant.mux` all that uses `av`.
 
 FFmpeg only ever sees a file object of ours, and every door it has to other files and to the network is shut, so that
 a playlist or a session description cannot make it open what it names.

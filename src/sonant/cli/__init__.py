@@ -18,7 +18,7 @@ VERBS = {
     "serve": "A page for the browser, and the protocols of many clients.",
     "features": "States of a model's layers, or speech units, to files.",
     "plot": "A recording as a model hears it, or the curves of trainings, as a picture.",
-    "data": "Corpora to manifests: prepare, check, count, split, shard and label them.",
+    "data": "Corpora to manifests: prepare, check, count, cut, split, shard and label them.",
     "identify": "Whose voice is in a recording, or which mood, language or command.",
     "evaluate": "How well a model transcribes, alone or against another.",
     "lm": "N-gram language models: build, convert, question and tune them.",

@@ -97,11 +97,7 @@ def run(
         written = format_of(format, file)
         writer = Writer(written, case, karaoke, cues, mux)
         writer.check(recordings, output)
-        if file and not file.parent.is_dir():
-            raise OptionError(f"--output must lie in a folder that exists, but {file.parent} does not; create it.")
-        if file and len(pairs) > 1:
-            raise OptionError(f"--output must be a folder for {len(pairs)} recordings, but {file} is a file; name one.")
-        targets = {recordings[0]: file} if file else name_outputs(recordings, output, written) if output else {}
+        targets = name_one(pairs, file) if file else name_outputs(recordings, output, written) if output else {}
         for _, text in pairs:
             if any(Path(text).resolve() == target.resolve() for target in targets.values()):
                 raise OptionError(f"{text} would be overwritten by what was found; choose another --output.")
@@ -120,6 +116,15 @@ def format_of(format: TranscriptFormat | None, output: Path | None) -> Transcrip
             return name
     expected = SUFFIXES[format] if format else ", ".join(SUFFIXES.values())
     raise OptionError(f"--output must end in {expected}, but {output} does not; rename it.")
+
+
+def name_one(pairs: list[tuple[str, str]], file: Path) -> dict[str, Path]:
+    """The file for a single recording; `OptionError` where there are several, or it could not be written."""
+    if not file.parent.is_dir():
+        raise OptionError(f"--output must lie in a folder that exists, but {file.parent} does not; create it.")
+    if len(pairs) > 1:
+        raise OptionError(f"--output must be a folder for {len(pairs)} recordings, but {file} is a file; name one.")
+    return {pairs[0][0]: file}
 
 
 def align_all(

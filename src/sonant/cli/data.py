@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sonant.cli import segment
 from sonant.cli.options import (
     Debug,
     Device,
@@ -34,7 +35,7 @@ NAMED = 20
 """Files that are named one by one."""
 
 verbs = typer.Typer(
-    no_args_is_help=True, help="Corpora to manifests: prepare, check, count, split, shard and label them."
+    no_args_is_help=True, help="Corpora to manifests: prepare, check, count, cut, split, shard and label them."
 )
 
 Manifest = Annotated[Path, typer.Argument(help="JSON lines with audio_filepath, duration and text.")]
@@ -232,6 +233,9 @@ def pseudo_label(
         print(f"{count} utterances in {output}")
         name_all(failed, "not heard")
     raise SystemExit(FAILED if failed else DONE)
+
+
+verbs.command("segment", short_help="Long recordings and their texts to utterances.")(segment.run)
 
 
 @contextmanager
