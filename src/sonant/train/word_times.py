@@ -171,7 +171,8 @@ def _summary(errors: Edges) -> dict[str, float]:
     size = np.abs(errors)
     shares = {f"within_{1000 * limit:.0f}_ms": float((size <= limit + 1e-9).mean()) for limit in WITHIN}
     middle, far = (float(np.quantile(size, share)) for share in (0.5, 0.95))
-    numbers = {"median_ms": 1000 * middle, "p95_ms": 1000 * far, "shift_ms": 1000 * float(np.median(errors))}
+    mean, shift = float(size.mean()), float(np.median(errors))
+    numbers = {"median_ms": 1000 * middle, "mean_ms": 1000 * mean, "p95_ms": 1000 * far, "shift_ms": 1000 * shift}
     return {name: round(value, 1) for name, value in numbers.items()} | {
         name: round(share, 4) for name, share in shares.items()
     }
