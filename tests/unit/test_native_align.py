@@ -247,3 +247,14 @@ def test_what_is_no_task_is_refused(bad: dict[str, object]) -> None:
             unit_ends=np.array([end], np.int32),
             unit_costs=np.ones(1, np.float32),
         )
+
+
+def test_a_search_that_finds_no_way_ends_before_it_has_looked_at_everything() -> None:
+    log_probs = np.full((3000, 4), -9.0, np.float32)
+    log_probs[:, 0] = -1e-3
+    log_probs[1500:, 2:] = -np.inf  # the text must be over by then, which a narrow search finds too dear
+    tokens = np.tile(np.array([2, 3], np.int32), 700)
+    proof, _, _, _, cells = native.align(log_probs, tokens, 0, threshold=1e-3, exact=False, most_cells=100_000)
+    assert proof == IMPOSSIBLE
+    assert cells < 110_000
+    assert native.align(log_probs, tokens, 0, threshold=1e-3, exact=False)[0] != IMPOSSIBLE

@@ -39,6 +39,8 @@ MISMATCH = 0.2
 """Share of words not heard above which text and audio do not belong together."""
 MEMORY = 1 << 30
 """Bytes that a search may take for what it remembers, unless told otherwise."""
+MOST_CELLS = 1 << 36
+"""Cells that a proof, or the search for a first way, may look at: a minute or two."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def align(
     script = _Script(words, vocabulary, star, leave_out)
     script.check_length(emissions)
     tokens = np.array(script.tokens, np.int32)
-    proof, starts, ends, score, _ = native.align(
+    proof, starts, ends, score, cells = native.align(
         log_probs,
         tokens,
         vocabulary.blank,
@@ -118,7 +120,13 @@ def align(
         unit_costs=np.array([unit[2] for unit in script.units], np.float32),
         exact=exact,
         memory=max_memory,
+        most_cells=MOST_CELLS,
     )
+    if not proof and cells > MOST_CELLS:
+        raise AlignmentError(
+            "A text to align must belong to its audio, but none of the ways that were tried, a minute's work, ends with "
+            "it; allow words to be left out (leave_out=True), or pass the text of this recording alone."
+        )
     if not proof:
         raise AlignmentError(
             "A text to align must be possible, but these emissions give its letters no probability at all in any order "

@@ -87,8 +87,8 @@ def align(
     frames from its start to its end, none where it was left out. Token V is the wildcard: in each frame as likely as
     the best one, less `wildcard_cost`, a tenth of that where the best is the blank. Units [begin, end) of tokens,
     apart and in order, may be left out at a cost.
-    A first search gives up cells `threshold` below the best one; `exact` goes on until no other way can be as good, or
-    `most_cells` are looked at, about a nanosecond each. `memory` bytes suffice for any proof, if it may take longer.
+    A first search gives up cells `threshold` below the best one, fewer and fewer where that leaves no way; `exact` goes
+    on until no other way can be as good. Either ends where it has looked at `most_cells`, about a nanosecond each. `memory` bytes suffice for any proof, if it may take longer.
     The score is the sum of log-probabilities along the way, costs left out; cells are those that were looked at.
     """
     return _native.align(

@@ -18,6 +18,7 @@ constexpr float kRest = 10.0f;          // thresholds that leaving out the rest 
 constexpr float kWidest = 1e6f;         // threshold above which nothing is given up
 constexpr double kRounding = 1.0;       // natural logarithms that single precision may be wrong by near the best cells
 constexpr double kRoundoff = 6e-8;      // of single precision, relative
+constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
 constexpr float kLowest = std::numeric_limits<float>::lowest();
 
 class Search {
@@ -56,14 +57,15 @@ private:
         std::size_t lo, offset;
     };
 
-    // Gives up less and less until there is a path.
+    // Gives up less and less until there is a path, or too many cells were looked at after the first try.
     void find_some_path() {
         for (threshold_ = options_.threshold;; threshold_ *= kWidening) {
             const bool whole = !(threshold_ <= kWidest);
             const bool found = sweep(whole ? -kNever : threshold_, 0.0);
             found_.proof = !found ? Proof::none : whole ? Proof::exact : Proof::pruned;
-            if (whole || found)
+            if (whole || found || found_.num_cells > most_cells_)
                 return;
+            most_cells_ = std::min(most_cells_, found_.num_cells + options_.most_cells);
         }
     }
 
@@ -72,14 +74,16 @@ private:
         // Far from the best cell scores are large and each frame may round them: such cells are kept in doubt.
         const double doubt = kRoundoff * static_cast<double>(task_.num_frames);
         most_cells_ = found_.num_cells + options_.most_cells;
-        if (sweep(0.0f, end_.total * (1.0 + doubt) - kRounding))
+        if (sweep(0.0f, end_.total * (1.0 + doubt) - kRounding)) {
             found_.proof = Proof::exact;
-        else
-            sweep(threshold_, 0.0);
+            return;
+        }
+        most_cells_ = kUnlimited;
+        sweep(threshold_, 0.0);
     }
 
     // All frames in turn; cells are given up that are `threshold` below their frame's best one or, without a threshold,
-    // below `floor`. Whether a path is left; with a floor, also whether the cells were not too many.
+    // below `floor`. Whether a path is left, and the cells were not too many.
     bool sweep(float threshold, double floor) {
         columns_.clear();
         shifts_.clear();
@@ -103,7 +107,7 @@ private:
             }
             band_.narrow(std::max(cut, kLowest));
             found_.num_cells += band_.hi() - band_.lo();
-            if (!(threshold > 0.0f) && found_.num_cells > most_cells_)
+            if (found_.num_cells > most_cells_)
                 return false;
         }
         if (band_.empty())
@@ -241,7 +245,7 @@ private:
     Band band_;
     std::size_t num_tokens_;
     float threshold_ = 0.0f;        // of the last first sweep
-    std::uint64_t most_cells_ = 0;  // for all sweeps so far and the proof
+    std::uint64_t most_cells_ = kUnlimited;  // for all sweeps so far and this one
     std::vector<std::size_t> needed_;  // frames for what follows a token
     std::vector<Column> columns_;
     std::vector<float> shifts_;   // by interval: what its settling took off

@@ -28,10 +28,11 @@ struct AlignOptions {
     float threshold = 100.0f;     // of the first sweep: cells so far below the best one are given up, at both edges
     bool exact = true;            // whether the second sweep follows
     std::size_t memory = 1 << 30;  // bytes, as far as it can be kept to
-    std::uint64_t most_cells = std::uint64_t{1} << 36;  // that the second sweep may look at, a minute's work or two
+    // That the second sweep may look at, and so may those that repeat a first one in vain; a minute's work or two.
+    std::uint64_t most_cells = std::uint64_t{1} << 36;
 };
 
-enum class Proof { none, pruned, exact };  // none: no path at all
+enum class Proof { none, pruned, exact };  // none: no path at all, or too many cells
 
 struct Aligned {
     Proof proof = Proof::none;
