@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -42,6 +43,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         file.writeframes(pcm16(samples))
     flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--no-sandbox"]
     flags += [f"--use-file-for-fake-audio-capture={sound}%noloop", "--autoplay-policy=no-user-gesture-required"]
+    flags += ["--auto-select-tab-capture-source-by-title=Speaker"]
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
@@ -118,6 +120,76 @@ def test_an_overlay_shows_what_is_said_elsewhere(page: Any, server: Server) -> N
     overlay.locator("#captions", has_text="SEVEN THREE").wait_for()
     page.click("#record")
     page.locator("#state", has_text="Done").wait_for()
+
+
+def test_a_tab_is_heard(page: Any, server: Server) -> None:
+    speaker = page.context.new_page()
+    speaker.goto(server.url + "/healthz")
+    sound = base64.b64encode(EXAMPLE.read_bytes()).decode()
+    speaker.evaluate(
+        """async (sound) => {
+          document.title = "Speaker";
+          const context = new AudioContext();
+          const bytes = Uint8Array.from(atob(sound), (letter) => letter.charCodeAt(0));
+          const source = context.createBufferSource();
+          source.buffer = await context.decodeAudioData(bytes.buffer);
+          source.connect(context.destination);
+          window.play = () => source.start();
+        }""",
+        sound,
+    )
+    page.bring_to_front()
+    page.keyboard.press("t")
+    page.locator("#state", has_text="Hearing what is shared").wait_for()
+    speaker.evaluate("window.play()")
+    page.locator(".word", has_text="EIGHT").wait_for()
+    page.keyboard.press("r")
+    page.locator("#state", has_text="Done").wait_for()
+    assert page.inner_text("#transcript").strip() == SAID
+
+
+def test_captions_float_over_other_windows(page: Any) -> None:
+    page.set_input_files("#file", EXAMPLE)
+    page.locator("#state", has_text="Done").wait_for()
+    page.click("#float")
+    page.locator("#float[aria-pressed=true]").wait_for()
+    assert page.evaluate("documentPictureInPicture.window.document.body.textContent") == SAID
+    page.click("#float")
+    page.locator("#float[aria-pressed=false]").wait_for()
+
+
+def test_what_is_in_doubt_is_shaded_in_both_lights(page: Any) -> None:
+    transcript = {"words": [{"text": f"W{i}", "start": i, "end": i + 0.5, "confidence": c}
+                            for i, c in enumerate((1.0, 0.9, 0.7, 0.2))]}  # fmt: skip
+    answer = {"text": "", "space": " ", "duration": 4, "warnings": [], "segments": [transcript]}
+    page.route("**/v1/transcripts?*", lambda route: route.fulfill(json=answer))
+    seen = set()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.set_input_files("#file", EXAMPLE)
+        page.locator("#state", has_text="Done").wait_for()
+        shades = page.eval_on_selector_all(
+            ".word", "nodes => nodes.map((node) => getComputedStyle(node).backgroundColor)"
+        )
+        assert len(set(shades)) == 4
+        seen.add((*shades, page.evaluate("getComputedStyle(document.body).backgroundColor")))
+    assert len(seen) == 2
+
+
+def test_it_can_be_installed_and_opens_without_its_server(page: Any, server: Server) -> None:
+    page.evaluate("navigator.serviceWorker.ready")
+    tools = page.context.new_cdp_session(page)
+    errors = tools.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    assert [error["errorId"] for error in errors] == ["in-incognito"]  # as every page of a test is
+    assert tools.send("Page.getAppManifest")["errors"] == []
+    page.reload()
+    page.locator("#model option").wait_for(state="attached")
+    page.context.set_offline(True)
+    other = page.context.new_page()
+    other.goto(server.url + "/")
+    assert other.inner_text("#state").startswith("Ready")
+    assert other.evaluate("getComputedStyle(document.querySelector('#record')).borderRadius") != "0px"
+    page.context.set_offline(False)
 
 
 def test_a_page_that_is_no_sound_is_refused_in_a_sentence(page: Any, tmp_path: Path) -> None:

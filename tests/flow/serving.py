@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import io
+import json
 import os
 import re
 import subprocess
 import sys
 import threading
+import time
+import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,3 +74,41 @@ def serving(*arguments: str) -> Iterator[Server]:
 def pcm16(samples: np.ndarray) -> bytes:
     """Samples as 16-bit bytes."""
     return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+def wav(samples: np.ndarray) -> bytes:
+    """Samples as a file."""
+    held = io.BytesIO()
+    with wave.open(held, "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(pcm16(samples))
+    return held.getvalue()
+
+
+def post(server: Server, body: bytes, path: str = "/") -> tuple[int, Any]:
+    """Status and JSON of the answer to a body."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    try:
+        connection.request("POST", path, body)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def gauge(server: Server, name: str) -> float:
+    """One of a server's numbers."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return float(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
+
+
+def wait_for(server: Server, name: str, value: float) -> None:
+    """Until a number has become this; half a minute at most."""
+    for _ in range(300):
+        if gauge(server, name) == value:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{name} is {gauge(server, name)}, not {value}")

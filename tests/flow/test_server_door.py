@@ -15,7 +15,8 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 
 import sonant
 from flow.conftest import SAID
-from flow.serving import HOST
+from flow.serving import HOST, pcm16
+from sonant import audio
 from sonant.errors import OptionError
 from sonant.server.app import create_app
 from sonant.server.batcher import Batcher
@@ -188,6 +189,30 @@ def test_a_stream_that_says_nothing_is_ended(asr: sonant.Recognizer) -> None:
             assert socket.receive()["type"] == "websocket.close"
         assert "sonant_streams_open 0" in client.get("/metrics").text
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("path", ["stream", "listen"])
+def test_who_waits_for_us_is_not_idle(asr: sonant.Recognizer, example: Path, path: str) -> None:
+    class Slow:
+        name, device, precision = asr.engine.name, asr.engine.device, asr.engine.precision
+
+        def emit(self, waveforms: Any) -> Any:
+            time.sleep(0.15)
+            return asr.engine.emit(waveforms)
+
+    models = Models([ServedModel("digits", asr, Batcher([Slow()], 16_000))])  # type: ignore[list-item]
+    app = create_app(models, ServerSettings(idle_seconds=0.1))
+    sound = pcm16(audio.read(example))
+    with (
+        TestClient(app.state.guard, base_url=f"http://{HOST}") as client,
+        client.websocket_connect(f"/v1/{path}?encoding=linear16", headers={"host": HOST}) as socket,
+    ):
+        socket.send_bytes(sound)
+        socket.send_text('{"type": "finish"}' if path == "stream" else '{"type": "CloseStream"}')
+        kinds = []
+        while not kinds or kinds[-1] not in ("done", "Metadata"):
+            kinds.append(socket.receive_json()["type"])
+            assert kinds[-1].lower() != "error"
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import random
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ import numpy as np
 import pytest
 
 from flow.conftest import SAID
-from flow.serving import Server, pcm16, serving
+from flow.serving import Server, pcm16, post, serving, wait_for, wav
 from sonant import audio
 
 websockets = pytest.importorskip("websockets.sync.client")
@@ -37,32 +34,6 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def samples(example: Path) -> np.ndarray:
     return audio.read(example)
-
-
-def post(server: Server, body: bytes, path: str = "/") -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
-    try:
-        connection.request("POST", path, body)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
-
-
-def gauge(server: Server, name: str) -> float:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    connection.close()
-    return float(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
-
-
-def wait_for(server: Server, name: str, value: float) -> None:
-    for _ in range(300):
-        if gauge(server, name) == value:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{name} is {gauge(server, name)}, not {value}")
 
 
 def test_clients_that_vanish_in_the_midst_of_an_upload_leave_nothing(server: Server) -> None:
@@ -144,62 +115,3 @@ def test_a_stop_finishes_what_runs(example: Path, samples: np.ndarray) -> None:
         assert (status, answer["text"].count("SEVEN")) == (200, 8)
         assert server.process.wait(60) == 0
         assert not [line for line in server.errors if not line.startswith("sonant: ")], "".join(server.errors)
-
-
-def wav(samples: np.ndarray) -> bytes:
-    import io
-    import wave
-
-    held = io.BytesIO()
-    with wave.open(held, "wb") as file:
-        file.setparams((1, 2, 16000, 0, "NONE", ""))
-        file.writeframes(pcm16(samples))
-    return held.getvalue()
-
-
-@pytest.mark.slow
-def test_many_idle_connections_are_refused_politely_and_the_others_are_served(example: Path) -> None:
-    with serving("--max-connections", "200") as server:
-        idle = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(400)]
-        try:
-            refused = 0
-            for connection in idle[200:]:
-                refused += connection.recv(200).startswith(b"HTTP/1.1 503")
-            assert refused >= 199
-            for connection in idle[:50]:
-                connection.close()
-            time.sleep(1)
-            assert post(server, example.read_bytes()) == (200, {"text": SAID})
-        finally:
-            for connection in idle:
-                connection.close()
-
-
-@pytest.mark.slow
-def test_two_hundred_clients_at_once_are_all_answered(example: Path) -> None:
-    with serving("--max-requests", "32") as server, ThreadPoolExecutor(200) as clients:
-        body = example.read_bytes()
-        answers = list(clients.map(lambda _: post(server, body), range(200)))
-        assert {status for status, _ in answers} <= {200, 503}
-        assert sum(status == 200 for status, _ in answers) >= 32
-        assert all(answer == {"text": SAID} for status, answer in answers if status == 200)
-        assert all("at most 32 files" in answer["error"]["message"] for status, answer in answers if status == 503)
-        wait_for(server, "sonant_requests_running", 0)
-        assert post(server, body) == (200, {"text": SAID})
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_number_of_requests(example: Path) -> None:
-    with serving() as server:
-        body = example.read_bytes()
-
-        def resident() -> int:
-            status = Path(f"/proc/{server.process.pid}/status").read_text()
-            return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
-
-        for _ in range(50):
-            assert post(server, body)[0] == 200
-        before = resident()
-        for _ in range(200):
-            assert post(server, body)[0] == 200
-        assert resident() - before < 20_000  # kB

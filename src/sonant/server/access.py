@@ -83,13 +83,17 @@ async def accept(socket: WebSocket) -> None:
     await socket.accept(next((name for name in offered if name in SUBPROTOCOLS), None))
 
 
-async def messages(socket: WebSocket, idle_seconds: float) -> AsyncGenerator[bytes | str]:
-    """What a client sends until it goes; `OptionError` where it sends nothing for too long."""
+async def messages(
+    socket: WebSocket, idle_seconds: float, busy: Callable[[], bool] = lambda: False
+) -> AsyncGenerator[bytes | str]:
+    """What a client sends until it goes; `OptionError` where it sends nothing for too long while we are not `busy`."""
     while True:
         try:
             async with asyncio.timeout(idle_seconds):
                 message = await socket.receive()
         except TimeoutError:
+            if busy():
+                continue
             raise OptionError(
                 f"Something was expected of this stream for {idle_seconds:g} s, but nothing came; open another one."
             ) from None

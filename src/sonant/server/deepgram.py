@@ -57,7 +57,7 @@ async def listen(socket: WebSocket) -> None:
 
 
 async def _read(socket: WebSocket, live: Live, reader: PcmReader, idle_seconds: float) -> None:
-    async for message in messages(socket, idle_seconds):
+    async for message in messages(socket, idle_seconds, lambda: live.busy):
         if isinstance(message, bytes):
             if message:
                 await live.put(reader.read(message))

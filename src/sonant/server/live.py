@@ -95,6 +95,11 @@ class Live:
             self._room.clear()
         await self._room.wait()
 
+    @property
+    def busy(self) -> bool:
+        """Whether it is we who are waited for: its end is, or something that came."""
+        return self._ended or bool(self._waiting)
+
     def cut(self) -> None:
         """Make all that came final, and begin anew with what follows."""
         if not self._ended:

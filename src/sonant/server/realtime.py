@@ -73,7 +73,7 @@ class Session:
 
     async def read(self, idle_seconds: float) -> None:
         """Take what the client sends until it goes."""
-        async for message in messages(self.socket, idle_seconds):
+        async for message in messages(self.socket, idle_seconds, lambda: bool(self.live and self.live.busy)):
             if isinstance(message, bytes):
                 raise OptionError("Messages in JSON were expected, but bytes came; send audio as base64 in them.")
             tree = parsed(message)
