@@ -6,8 +6,8 @@ All align the same seeded emissions of sentences from TEXT (`emissions.py`), of 
 hour. Each run has a process of its own: processor seconds of the alignment alone, and the highest memory above what it
 had with its inputs loaded. `planted` has sixty words that nobody says in the middle of the text, `torn` lacks sixty
 that are said; the score tells whether a narrow search found the likeliest way.
-PATH is a Python with torch, torchaudio or ctc-segmentation, whose time holds the searches that it repeats by itself
-with a wider window. Written to results/alignment.json.
+PATH is a Python with torch, torchaudio, ctc-segmentation (whose time holds the searches that it repeats by itself with
+a wider window) or ctc-forced-aligner (its compiled search alone). Written to results/alignment.json.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,25 @@ def run_segmentation(log_probs: np.ndarray, words: list[str], letters: list[str]
     return {}
 
 
+def run_forced_aligner(log_probs: np.ndarray, words: list[str], letters: list[str]) -> dict[str, Any]:
+    """The compiled core of ctc-forced-aligner alone: its package imports more than it needs."""
+    spec = find_spec("ctc_forced_aligner")
+    place = Path(spec.submodule_search_locations[0]) / "ctc_aligner.py"
+    core = module_from_spec(spec_from_file_location("ctc_aligner", place))
+    core.__spec__.loader.exec_module(core)
+    index = {letter: i for i, letter in enumerate(letters)}
+    tokens = np.array([[index[c] for c in " ".join(words)]], np.int64)
+    _, scores = core.align_sequences(log_probs[None], tokens, 0)
+    return {"score": round(float(np.asarray(scores, np.float64).sum()), 2)}
+
+
 def work(folder: Path, name: str, minutes: str, case: str) -> dict[str, Any]:
     """One alignment in this process."""
     log_probs = np.load(folder / f"{minutes}.npy")
     letters = json.loads((folder / "letters.json").read_text())
     words = spoilt(json.loads((folder / f"{minutes}.json").read_text()), case)
-    runners = {"torchaudio": run_torchaudio, "ctc-segmentation": run_segmentation}
+    runners = {"torchaudio": run_torchaudio, "ctc-segmentation": run_segmentation,
+               "ctc-forced-aligner": run_forced_aligner}  # fmt: skip
     short, few = log_probs[:500], words[:3]
     aligner = name.removeprefix("sonant ")
     call = (lambda x, w: run_sonant(x, w, aligner)) if name.startswith("sonant") else (
@@ -142,7 +156,7 @@ def main() -> None:
     runs += [(sys.executable, "sonant plain " + speed, min(options.minutes), case)
              for case in ("planted", "torn") for speed in ("exact", "fast")]  # fmt: skip
     if options.peers_python:
-        peers = ("torchaudio", "ctc-segmentation")
+        peers = ("torchaudio", "ctc-segmentation", "ctc-forced-aligner")
         runs += [(options.peers_python, name, m, "true") for m in options.peer_minutes for name in peers]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:

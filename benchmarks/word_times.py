@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe, write_result
 
 import sonant
+from machine import describe, write_result
 from sonant import Emissions, Recognizer, native
 from sonant.alignment.spelling import Speller
 from sonant.alignment.times import frame_edges

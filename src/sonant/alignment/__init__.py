@@ -124,8 +124,8 @@ def align(
     )
     if not proof and cells > MOST_CELLS:
         raise AlignmentError(
-            "A text to align must belong to its audio, but none of the ways that were tried, a minute's work, ends with "
-            "it; allow words to be left out (leave_out=True), or pass the text of this recording alone."
+            "A text to align must belong to its audio, but a minute's search has found no way to place it; allow words "
+            "to be left out (leave_out=True), or pass the text of this recording alone."
         )
     if not proof:
         raise AlignmentError(

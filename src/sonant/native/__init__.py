@@ -88,7 +88,8 @@ def align(
     the best one, less `wildcard_cost`, a tenth of that where the best is the blank. Units [begin, end) of tokens,
     apart and in order, may be left out at a cost.
     A first search gives up cells `threshold` below the best one, fewer and fewer where that leaves no way; `exact` goes
-    on until no other way can be as good. Either ends where it has looked at `most_cells`, about a nanosecond each. `memory` bytes suffice for any proof, if it may take longer.
+    on until no other way can be as good. Either ends where it has looked at `most_cells`, about a nanosecond each.
+    `memory` bytes suffice for any proof, if it may take longer.
     The score is the sum of log-probabilities along the way, costs left out; cells are those that were looked at.
     """
     return _native.align(
