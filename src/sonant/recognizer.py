@@ -149,7 +149,7 @@ class Recognizer:
         Samples may have any float or integer type and any number of channels up to eight; files may have any length,
         and memory does not grow with it. Raises `AudioError` for what cannot be read or heard.
         """
-        state = self.decoder.start(self.vocabulary)
+        state, times = self.decoder.start(self.vocabulary), self.checkpoint.word_times
         with audio.open_audio(source, self.checkpoint.sample_rate, array_rate=sample_rate) as stream:
             ear = diagnose.Ear(stream, self.checkpoint)
             for emissions in self.pieces(stream, ear.blocks()):
@@ -158,7 +158,7 @@ class Recognizer:
                 if progress:
                     progress(emissions.start + emissions.duration, stream.duration)
             best, *others = state.finish()
-            times, duration = self.checkpoint.word_times, stream.num_samples / stream.sample_rate
+            duration = stream.num_samples / stream.sample_rate
             findings = diagnose.diagnose(ear.facts(best.text))
             return Transcript(
                 segments=tuple(segments_of(best.words, best.space, times=times, last=duration)),
