@@ -37,6 +37,8 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
 """What FFmpeg's encoder of mov_text wants to know of the letters."""
 _BASE = Fraction(1, 1000)
+_SHORTFALL = 1.0
+"""Seconds that a copy may end before the declared end unnoticed."""
 _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}  # of the container, not of the film
 
 
@@ -109,12 +111,15 @@ def _write(
                 track.disposition = Disposition.default
             if chapters := source.chapters():
                 target.set_chapters(chapters)
+            reached = 0.0
             for packet in source.demux([source.streams[index] for index in copies]):
                 if not packet.size:
                     continue
                 time = packet.dts if packet.dts is not None else packet.pts
                 while packets and time is not None and packets[0].pts * _BASE <= time * (packet.time_base or _BASE):
                     _mux_one(target, packets.popleft(), track)
+                if time is not None:
+                    reached = max(reached, float((time + (packet.duration or 0)) * (packet.time_base or _BASE)))
                 packet.stream = copies[packet.stream.index]
                 target.mux_one(packet)
             while packets:
@@ -126,7 +131,13 @@ def _write(
         raise AudioError(
             f"{name} cannot be copied into {kind} ({reason}); write an .mkv, which holds nearly everything."
         ) from error
-    return [f"{name}: {what} could not be copied into {kind}." for what in left]
+    told = [f"{name}: {what} could not be copied into {kind}." for what in left]
+    declared = ((source.start_time or 0) + (source.duration or 0)) / 1e6
+    if not left and reached + _SHORTFALL < declared:
+        told.append(
+            f"{name}: the copy ends at {reached:.1f} s, but the file declares {declared:.1f} s; it may be damaged."
+        )
+    return told
 
 
 def _copies(source: InputContainer, target: Any) -> tuple[dict[int, Stream], list[str]]:

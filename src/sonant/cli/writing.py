@@ -113,6 +113,10 @@ class Writer:
         if self.mux:
             from sonant.mux import check_target
 
+            if self.karaoke:
+                raise OptionError(
+                    "--mux puts whole cues into the video, but --karaoke came too; leave it out, or write .ass."
+                )
             if len(files) != 1 or files[0] == "-":
                 raise OptionError("--mux copies one video, but several or none were named; mux them one by one.")
             check_target(files[0], self.mux)
