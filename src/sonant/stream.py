@@ -22,6 +22,7 @@ from sonant.audio import Resampler, mono_block
 from sonant.audio.samples import check_form
 from sonant.checkpoints import Checkpoint
 from sonant.decode import Decoder, LiveState
+from sonant.decode.sieve import Sieve
 from sonant.errors import OptionError
 from sonant.types import Emissions, FloatArray, Word
 from sonant.windows import Level
@@ -139,6 +140,7 @@ class Stream:
         self._spoke: int | None = None  # the last frame with a letter since the segment's beginning
         self._said = False  # whether the segment has words
         self._before: tuple[str, ...] = ()  # the words that the last hearing read beyond the final ones
+        self._sieve = Sieve()
         self._tail: tuple[Word, ...] = ()
         self._until = 0.0
         self._restart()
@@ -298,9 +300,8 @@ class Stream:
 
     def _end_segment(self) -> Iterator[StreamEvent]:
         """The words that are left, and a decoder that knows nothing of them."""
-        words = self._words_left()
-        if words or self._said:
-            yield from self._final(words, segment_end=True)
+        yield from self._final(self._words_left(), segment_end=True)
+        self._sieve.pause()
         self._restart()
         self._said, self._spoke, self._before = False, None, ()
 
@@ -309,18 +310,19 @@ class Stream:
         return self._state.copy().finish()[0].words[self._taken :]
 
     def _final(self, words: tuple[Word, ...], segment_end: bool = False) -> Iterator[StreamEvent]:
-        if words or segment_end:
-            self._taken += len(words)
-            self._before = self._before[len(words) :]
-            self._said = True
+        self._taken += len(words)
+        self._before = self._before[len(words) :]
+        told = self._sieve.feed(words)
+        self._said = self._said or bool(told)
+        if told or (segment_end and self._said):
             self._tail = ()
-            yield self._event("final", words, segment_end)
+            yield self._event("final", told, segment_end)
 
     def _partial(self, words: tuple[Word, ...]) -> Iterator[StreamEvent]:
-        """What the frames after the settled ones seem to say."""
+        """What follows the final words, as it seems."""
         settled = self._settled * self.frame_seconds
-        self._until = min(words[0].start, settled) if words else settled
-        words = self._spelled_out(words)
+        self._until = min(settled, self._sieve.since, *(word.start for word in words[:1]))
+        words = self._sieve.copy().feed(self._spelled_out(words))
         if words != self._tail:
             self._tail = words
             yield self._event("partial", words)

@@ -16,6 +16,7 @@ from sonant.checkpoints import Checkpoint
 from sonant.decode import Decoder
 from sonant.decode.beam import BeamDecoder
 from sonant.decode.greedy import GreedyDecoder
+from sonant.decode.sieve import Sieve
 from sonant.errors import AudioError, OptionError
 from sonant.model.config import EncoderConfig
 from sonant.stream import Stream, StreamEvent, StreamSpec
@@ -113,7 +114,7 @@ def test_a_beam_search_is_fed_in_any_pieces_and_says_what_it_says_of_the_whole(
     events = run(open_stream(decoder=decoder, endpoint=100.0), cut(samples, cuts))
     assert events == run(open_stream(decoder=decoder, endpoint=100.0), [samples])
     [whole] = decoder.decode(Emissions(hear([samples])[0], 0.02, VOCABULARY))
-    assert finals(events) == [word.text for word in whole.words]
+    assert finals(events) == [word.text for word in Sieve().feed(whole.words)]
 
 
 def test_letters_that_change_while_more_comes_are_never_final() -> None:
@@ -248,6 +249,28 @@ def test_silence_invents_no_words_whatever_the_model_says(level: float) -> None:
     noise = np.random.default_rng(0).uniform(-level, level, 4 * RATE).astype(np.float32)
     assert run(open_stream(babble), [noise]) == []
     assert finals(run(open_stream(babble), [np.full(4 * RATE, 0.01, np.float32)])) == ["A"]
+
+
+def unsure_of(letters: str, clips: Sequence[FloatArray]) -> list[FloatArray]:
+    """What that model emits, were it unsure of some letters."""
+    emitted = hear(clips)
+    for log_probs in emitted:
+        for token in map(VOCABULARY.index.__getitem__, letters):
+            log_probs[log_probs.argmax(1) == token, token] = np.log(0.5)
+    return emitted
+
+
+def test_words_near_no_sure_letter_are_no_words() -> None:
+    """Of noise: `A` alone is doubtful, and stays for what is said within three seconds without a pause."""
+
+    def heard(text: str) -> list[str]:
+        return segments(run(open_stream(lambda clips: unsure_of("A", clips), endpoint=0.8, margin=1.0), [sound(text)]))
+
+    gap = "-" * 40
+    assert heard("--A|AA|A" + gap + "AA|A" + gap) == []
+    assert heard("--A|AA|A" + gap + "A|AB|A|A" + gap + "A" + gap) == ["A AB A A"]
+    [said] = heard("--" + ("A|" + "-" * 18) * 20 + "B|" + ("A|" + "-" * 18) * 20)
+    assert said.split() == 7 * ["A"] + ["B"] + 8 * ["A"]
 
 
 def test_what_a_pause_follows_is_heard_in_full() -> None:
