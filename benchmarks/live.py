@@ -1,14 +1,14 @@
 """How soon are words shown and final in live captions, how often do they change, and what do they cost?
 
-    python benchmarks/live.py FOLDER [--strings] [--model MODEL] [--minutes 4] [--invented] [--running]
+    python benchmarks/live.py FOLDER [--strings|--speaker 8226] [--model MODEL] [--minutes 4] [--invented] [--running]
 
 Utterances of a manifest (`--strings`: strings of five digits made of FSDD's recordings 0 to 4) are put together with
-pauses and fed to streams of several settings, a tenth of a second at a time. Latencies count from a word's end: of
-strings where its sound ends, of other speech where the transcript of the whole recording has it. `aware` ones add the
-processor's time, of one thread, and what waits for it. `erased` are words taken back, a final word; `agreement` is
-what LocalAgreement-2 makes of the same readings: words are final once two steps in a row agree on them. `--invented`
-counts words in minutes of silence, noises, music and babble instead; `--running` normalises by the level so far in
-place of the window's own. Written to results/live.json.
+pauses and fed to streams of several settings, a tenth of a second at a time; of a `--speaker` all utterances follow one
+another as they were read. Latencies count from a word's end: of strings where its sound ends, of other speech where
+its TextGrid (`alignments/` beside the manifest) has it, or else the transcript of the whole recording. `aware` ones
+add the processor's time, of one thread, and what waits for it. `erased` are words taken back, a final word.
+`--invented` counts words in minutes of silence, noises, music and babble instead; `--running` normalises by the level
+so far in place of the window's own. Written to results/live.json.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 
 import sonant
 from sonant import audio
+from sonant.stream import common_prefix
 from sonant.text import count_errors
 from sonant.windows import Level
 from windows import levelled, read_strings, read_utterances  # this folder's script
@@ -84,16 +85,11 @@ def follow(stream: sonant.Stream, samples: np.ndarray) -> Followed:
                 seen.committed += [(now, busy)] * len(words)
         if events:
             display = seen.final + tail
-            same = common(shown, display)
+            same = common_prefix(shown, display)
             seen.erased += len(shown) - same
             seen.displays.append((now, busy, display))
             shown = display
     return seen
-
-
-def common(one: list[str], other: list[str]) -> int:
-    """Words that both begin with."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def first_shown(seen: Followed) -> list[tuple[float, float]]:
@@ -104,22 +100,6 @@ def first_shown(seen: Followed) -> list[tuple[float, float]]:
             if found[i] is None and word == final:
                 found[i] = (now, busy)
     return [when for when in found if when is not None]
-
-
-def agreement(seen: Followed) -> Followed:
-    """What LocalAgreement-2 would have made final, and when."""
-    agreed = Followed()
-    before: list[str] = []
-    for now, busy, display in seen.displays:
-        same = common(before, display)
-        for word in display[len(agreed.final) : same]:
-            agreed.final.append(word)
-            agreed.committed.append((now, busy))
-        before = display
-    rest = before[len(agreed.final) :]
-    agreed.final += rest
-    agreed.committed += [seen.displays[-1][:2]] * len(rest) if seen.displays else []
-    return agreed
 
 
 def latencies(times: list[tuple[float, float]], heard: list[str], truth: list[str], ends: list[float]) -> dict:
@@ -180,18 +160,34 @@ def speech_recordings(folder: Path, minutes: float) -> list[Recording]:
     return made
 
 
+def speaker_recording(folder: Path, speaker: str, minutes: float) -> Recording:
+    """One speaker's utterances in the order in which they were read, without pauses in between."""
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").open(encoding="utf-8")]
+    parts, said, ends, total = [], [], [], 0
+    for row in sorted((row for row in rows if row["speaker"] == speaker), key=lambda row: row["audio_filepath"]):
+        path = folder / row["audio_filepath"]
+        grid = folder / "alignments" / f"{path.stem}.TextGrid"
+        said += row["text"].upper().split()
+        if grid.exists():
+            ends += [total / RATE + word.end for word in sonant.Transcript.read(grid).words]
+        parts.append(audio.read(path))
+        total += len(parts[-1])
+        if total > minutes * 60 * RATE:
+            break
+    return Recording(np.concatenate(parts), said, ends if len(ends) == len(said) else None)
+
+
 def measure(asr: sonant.Recognizer, recordings: list[Recording], settings: dict[str, float]) -> dict:
     """One row of results, over all recordings."""
-    followed, agreed, offline = [], [], []
+    followed, offline = [], []
     for recording in recordings:
         with asr.stream(**settings) as stream:
             followed.append(follow(stream, recording.samples))
-        agreed.append(agreement(followed[-1]))
         offline.append(asr.transcribe(recording.samples, RATE))
     audio_seconds = sum(len(r.samples) for r in recordings) / RATE
     shift, said, truth, ends, whole = 0.0, [], [], [], []
-    joined = {name: ([], []) for name in ("shown", "committed", "agreement")}
-    for recording, seen, agree, talk in zip(recordings, followed, agreed, offline, strict=True):
+    joined = {name: ([], []) for name in ("shown", "committed")}
+    for recording, seen, talk in zip(recordings, followed, offline, strict=True):
         said += recording.said
         whole += [word.text.upper() for word in talk.words]
         truth += recording.said if recording.ends else [word.text.upper() for word in talk.words]
@@ -199,7 +195,6 @@ def measure(asr: sonant.Recognizer, recordings: list[Recording], settings: dict[
         for name, times, words in (
             ("shown", first_shown(seen), seen.final),
             ("committed", seen.committed, seen.final),
-            ("agreement", agree.committed, agree.final),
         ):
             joined[name][0].extend((now + shift, busy + shift) for now, busy in times)
             joined[name][1].extend(words)
@@ -211,7 +206,6 @@ def measure(asr: sonant.Recognizer, recordings: list[Recording], settings: dict[
         "wer": wer(said, final),
         "wer_offline": wer(said, whole),
         "wer_to_offline": wer(whole, final),
-        "wer_agreement": wer(said, joined["agreement"][1]),
         "erased": round(sum(seen.erased for seen in followed) / max(len(final), 1), 3),
         **{name: latencies(*pair, truth, ends) for name, pair in joined.items()},
         "seconds_per_cpu_second": round(audio_seconds / sum(seen.seconds for seen in followed), 1),
@@ -239,11 +233,14 @@ def sounds(speech: list[np.ndarray], seconds: int) -> dict[str, np.ndarray]:
         voice = np.concatenate([speech[i] for i in random.permutation(len(speech))[: max(seconds, 8)]])
         babble += np.resize(np.roll(voice, start * RATE), len(babble))
     faint = white * np.float32(1e-5)
+    spectrum = np.fft.rfft(white)
+    pink = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), len(white)).astype(np.float32)
+    pink /= pink.std()
     return {
         "silence": np.zeros(len(time_axis), np.float32),
         "faint noise": faint,
-        "quiet room": white * np.float32(1e-3),
-        "white noise": white * np.float32(0.05),
+        **{f"white noise {db} dBFS": white * np.float32(10 ** (db / 20)) for db in (-60, -40, -20)},
+        **{f"pink noise {db} dBFS": pink * np.float32(10 ** (db / 20)) for db in (-60, -40, -20)},
         "rumble": (brown / brown.std() * 0.05).astype(np.float32),
         "hum": (0.05 * np.sin(2 * np.pi * 50 * time_axis) + 1e-4 * white).astype(np.float32),
         "music": (music / music.std() * 0.05).astype(np.float32),
@@ -278,6 +275,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a folder with manifest.jsonl")
     parser.add_argument("--model", help="a folder or name; the built-in model where not given")
     parser.add_argument("--strings", action="store_true", help="make strings of FSDD's digits")
+    parser.add_argument("--speaker", help="this one alone, as read")
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--lm", help="a language model, for a beam search")
     parser.add_argument("--precision", default="fp32")
@@ -294,7 +292,10 @@ def main() -> None:
         rows = invented(asr, [samples for samples, *_ in read(options.folder)], round(options.minutes * 60))
     else:
         make = digit_recordings if options.strings else speech_recordings
-        recordings = make(options.folder, options.minutes)
+        if options.speaker:
+            recordings = [speaker_recording(options.folder, options.speaker, options.minutes)]
+        else:
+            recordings = make(options.folder, options.minutes)
         rows = []
         for settings in [json.loads(options.settings)] if options.settings else GRID:
             rows.append(measure(asr, recordings, settings))
