@@ -1,7 +1,8 @@
 """What is pre-training worth? The same fine-tuning from random weights and after each objective, by minutes of labels.
 
     python benchmarks/pretraining.py SPEECH.jsonl LABELLED.jsonl DEV.jsonl WORK [--steps 7000] [--fine 3000]
-        [--labels 10 60 all] [--only contrastive clusters scratch] [--lm FILE] [--threads 2]
+        [--labels 10 60 all] [--only contrastive clusters scratch] [--lm FILE] [--rate 3e-3]
+        [--threads 2]
 
 SPEECH is heard without its transcripts by `pretrain-small` and `hubert-small`. So many minutes of LABELLED, chosen
 once, are then learnt by the recipe `ctc-scratch-small`, from nothing or from what came out, its convolutions learning
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", default=["all"])
     parser.add_argument("--only", nargs="+", default=["contrastive", "clusters", "scratch"])
     parser.add_argument("--lm", type=Path)
+    parser.add_argument("--rate", type=float, default=3e-3, help="of fine-tuning what was pre-trained")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     common = [f"data.dev={options.dev}", "run.check=false", f"run.threads={options.threads}", "run.memory=4.0"]
@@ -105,7 +107,8 @@ def main() -> None:
             speech = [f"data.train={options.speech}", "data.dev_rows=100", f"schedule.steps={options.steps}"]
             train(OBJECTIVES[kind], options.work / kind, [*common, *speech])
             result["pretraining"][kind] = curve(options.work / kind, WATCHED)
-            start = [f"model.start={options.work / kind / 'model'}", "task.freeze_convolutions=false"]
+            start = [f"model.start={options.work / kind / 'model'}", "task.freeze_convolutions=false",
+                     f"optim.lr={options.rate}"]  # fmt: skip
         for minutes in options.labels:
             run = options.work / f"{kind}-{minutes}"
             labelled = part_of(options.labelled, minutes, options.work)
