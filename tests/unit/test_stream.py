@@ -43,8 +43,8 @@ def hear(waveforms: Sequence[FloatArray], unsure: int = 0, changes: int = 0) -> 
         ids = np.rint(frames[:, HOP // 2] * 10).astype(int)
         late = ids[len(ids) - unsure :]
         late[late > 1] = 2 + (late[late > 1] - 2 + 1) % 3
-        log_probs = np.full((len(ids), len(VOCABULARY)), np.log(0.05), np.float32)
-        log_probs[np.arange(len(ids)), ids] = np.log(0.8)
+        log_probs = np.full((len(ids), len(VOCABULARY)), np.log(0.0125), np.float32)
+        log_probs[np.arange(len(ids)), ids] = np.log(0.95)
         emitted.append(log_probs)
     return emitted
 
