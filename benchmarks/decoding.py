@@ -270,7 +270,12 @@ def main() -> None:
         if row["decoder"].startswith("sonant b") and equal:
             row["times_flashlight"] = round(row["speed"] / max(equal), 1)
         print(row, flush=True)
-    facts = {"machine": describe(), "model": options.model and Path(options.model).name, "sentences": len(spoken), "rows": rows}
+    facts = {
+        "machine": describe(),
+        "model": options.model and Path(options.model).name,
+        "sentences": len(spoken),
+        "rows": rows,
+    }
     write_result("decoding-speech" if options.model else "decoding", facts)
 
 
