@@ -90,26 +90,26 @@ def run(
     """
     with reporting(debug):
         pairs = pair_texts(files)
-        recordings = [recording for recording, _ in pairs]
-        file = output if output and output.suffix and not output.is_dir() else None
         cues = {"width": width, "lines": lines, "reading_speed": reading_speed, "gap": gap}
         cues |= {"min_duration": min_duration, "max_duration": max_duration}
-        written = format_of(format, file)
+        written = format_of(format, output)
         writer = Writer(written, case, karaoke, cues, mux)
-        writer.check(recordings, output)
-        targets = name_one(pairs, file) if file else name_outputs(recordings, output, written) if output else {}
-        for _, text in pairs:
-            if any(Path(text).resolve() == target.resolve() for target in targets.values()):
-                raise OptionError(f"{text} would be overwritten by what was found; choose another --output.")
+        writer.check([recording for recording, _ in pairs], output)
+        targets = name_targets(pairs, output, written) if output else {}
         asr = load_model(model, language=language, engine=engine, device=device, precision=precision, threads=threads)
         search = {"star": star.value, "leave_out": not all_words, "exact": not fast, "max_memory": max_memory << 20}
         failed = align_all(asr, pairs, targets, writer, search, debug)
     raise SystemExit(FAILED if failed else DONE)
 
 
+def is_file(output: Path) -> bool:
+    """Whether --output means a file, and not a folder of them."""
+    return bool(output.suffix) and not output.is_dir()
+
+
 def format_of(format: TranscriptFormat | None, output: Path | None) -> TranscriptFormat:
     """What is written; `OptionError` where the output's suffix is none that is known, or another."""
-    if output is None:
+    if output is None or not is_file(output):
         return format or TranscriptFormat.json
     for name, suffix in SUFFIXES.items():
         if suffix.lower() == output.suffix.lower() and format in (None, name):
@@ -118,13 +118,20 @@ def format_of(format: TranscriptFormat | None, output: Path | None) -> Transcrip
     raise OptionError(f"--output must end in {expected}, but {output} does not; rename it.")
 
 
-def name_one(pairs: list[tuple[str, str]], file: Path) -> dict[str, Path]:
-    """The file for a single recording; `OptionError` where there are several, or it could not be written."""
-    if not file.parent.is_dir():
-        raise OptionError(f"--output must lie in a folder that exists, but {file.parent} does not; create it.")
-    if len(pairs) > 1:
-        raise OptionError(f"--output must be a folder for {len(pairs)} recordings, but {file} is a file; name one.")
-    return {pairs[0][0]: file}
+def name_targets(pairs: list[tuple[str, str]], output: Path, written: TranscriptFormat) -> dict[str, Path]:
+    """The file for each recording's words; `OptionError` where one could not be written, or is a text itself."""
+    if not is_file(output):
+        targets = name_outputs([recording for recording, _ in pairs], output, written)
+    elif not output.parent.is_dir():
+        raise OptionError(f"--output must lie in a folder that exists, but {output.parent} does not; create it.")
+    elif len(pairs) > 1:
+        raise OptionError(f"--output must be a folder for {len(pairs)} recordings, but {output} is a file; name one.")
+    else:
+        targets = {pairs[0][0]: output}
+    for _, text in pairs:
+        if any(Path(text).resolve() == target.resolve() for target in targets.values()):
+            raise OptionError(f"{text} would be overwritten by what was found; choose another --output.")
+    return targets
 
 
 def align_all(
