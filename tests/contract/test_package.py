@@ -14,7 +14,7 @@ import pytest
 from contract.processes import ROOT
 
 BUILTIN_BYTES = 36_000_000
-CODE_BYTES = 2_000_000
+CODE_BYTES = 3_000_000
 
 
 @pytest.fixture(scope="module")

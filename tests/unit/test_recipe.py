@@ -13,7 +13,7 @@ from sonant.errors import OptionError
 from sonant.model import config as architectures
 from sonant.model.config import PretrainConfig
 from sonant.model.encoder import count_parameters
-from sonant.model.heads import CtcModel
+from sonant.model.heads import ClipClassifier, CtcModel
 from sonant.model.pretrain import ClusterModel, ClusterSpec, ContrastiveModel
 from sonant.train.recipe import Recipe, read_recipe, recipe_names, to_toml
 from sonant.train.task import configure
@@ -121,6 +121,7 @@ def test_a_recipe_that_comes_along_builds_and_repeats_itself(name: str, tmp_path
         kinds = {
             "ctc": lambda: CtcModel(config),
             "contrastive": lambda: ContrastiveModel(config, pretrain),
+            "classify": lambda: ClipClassifier(config, 4),
             "clusters": lambda: ClusterModel(config, ClusterSpec(recipe.pretrain.clusters)),
         }
         model = kinds[recipe.task.name]()

@@ -1,4 +1,4 @@
-"""What turns states into answers: the CTC head; and how a checkpoint's weights get into a model."""
+"""What turns states into answers: the heads of CTC and of classifiers; and how a checkpoint's weights get in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sonant.model.config import EncoderConfig
+from sonant.model.convolutions import frame_mask
 from sonant.model.encoder import Encoder
 
 if TYPE_CHECKING:
@@ -52,12 +53,47 @@ class CtcModel(nn.Module):
         return CtcOutput(self.lm_head(self.dropout(encoded.last)), encoded.lengths, encoded.states)
 
 
+class ClipClassifier(nn.Module):
+    """An encoder with one label a clip; its state dict has the keys of transformers' `...ForSequenceClassification`."""
+
+    def __init__(self, config: EncoderConfig, num_labels: int, width: int = 256) -> None:
+        super().__init__()
+        self.config = config
+        self.add_module(config.prefix, Encoder(config))
+        self.layer_weights = nn.Parameter(
+            torch.full((config.num_hidden_layers + 1,), 1 / (config.num_hidden_layers + 1))
+        )
+        self.projector = nn.Linear(config.hidden_size, width)
+        self.classifier = nn.Linear(width, num_labels)
+
+    @property
+    def backbone(self) -> Encoder:
+        """The encoder, which the state dict names after its family."""
+        return self.get_submodule(self.config.prefix)  # type: ignore[return-value]
+
+    def pool(
+        self, waveforms: Tensor, lengths: Tensor, mask: Tensor | None = None, mask_channels: Tensor | None = None
+    ) -> Tensor:
+        """(B, N) samples to the mean of each layer's states over real frames, (B, L, D)."""
+        encoded = self.backbone(waveforms, lengths, mask, all_states=True, mask_channels=mask_channels)
+        real = frame_mask(encoded.lengths.to(waveforms.device), encoded.last.shape[1]).unsqueeze(-1)
+        states = torch.stack([(state.float() * real).sum(1) for state in encoded.states], 1)
+        return states / encoded.lengths.to(states).clamp(min=1)[:, None, None]
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Means (B, L, D), which are mixed as they are learnt, to scores of labels (B, K)."""
+        mixed = (pooled * self.layer_weights.softmax(0)[:, None]).sum(1)
+        return self.classifier(self.projector(mixed))
+
+
 # What a model can do without: inference never reads it, and training can begin with a fresh one.
 _DISPENSABLE = ("masked_spec_embed", "encoder.pos_conv_embed.batch_norm.num_batches_tracked")
 
 
 def load_weights(
-    model: CtcModel | ContrastiveModel | Encoder, checkpoint: Checkpoint, device: torch.device | str = "cpu"
+    model: CtcModel | ClipClassifier | ContrastiveModel | Encoder,
+    checkpoint: Checkpoint,
+    device: torch.device | str = "cpu",
 ) -> None:
     """Give a model, best one on the meta device, copies of a checkpoint's weights on `device`; others are ignored.
 

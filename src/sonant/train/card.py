@@ -9,11 +9,17 @@ from pathlib import Path
 from sonant.train.recipe import Recipe, to_toml
 
 _CTC = "automatic-speech-recognition", "Speech to text by CTC"
+_LABELLER = "audio-classification", "Labels of clips"
 _LISTENER = "feature-extraction", "A speech encoder, trained without transcripts"
 _TRANSCRIBE = """```python
 import sonant
 
 sonant.load("FOLDER").transcribe("talk.mp3").text
+```"""
+_LABEL = """```python
+import sonant
+
+sonant.load("FOLDER").classify("clip.wav").ranked
 ```"""
 _FINE_TUNE = """It writes no text before it is fine-tuned on transcribed speech:
 
@@ -24,7 +30,8 @@ sonant train ctc-1h --set model.start=FOLDER --set data.train=train.jsonl
 
 def model_card(recipe: Recipe, score: Mapping[str, float], step: int) -> str:
     """A card with a model's scores after so many steps, and its recipe without the trainer's folders."""
-    (tag, title), use = (_CTC, _TRANSCRIBE) if recipe.task.name == "ctc" else (_LISTENER, _FINE_TUNE)
+    known = {"ctc": (_CTC, _TRANSCRIBE), "classify": (_LABELLER, _LABEL)}
+    (tag, title), use = known.get(recipe.task.name, (_LISTENER, _FINE_TUNE))
     front = ["---", "library_name: transformers", f"pipeline_tag: {tag}"]
     if recipe.data.language:
         front.append(f"language: {recipe.data.language}")

@@ -44,7 +44,7 @@ class CtcTraining(nn.Module):
 class CtcTask:
     """Letters from audio, aligned by nobody: CTC, from scratch, from a pre-trained encoder, or by an adapter alone."""
 
-    better = "wer"
+    better, target = "wer", "text"
     labelled, wants_clean, guard, watched = True, False, None, ()
 
     def __init__(self, recipe: Recipe, texts: Sequence[str | None]) -> None:

@@ -117,7 +117,7 @@ def make_loader(recipe: Recipe, task: Task, utterances: Sequence[Utterance], dep
     return Loader(
         read=remembering(read, recipe.run.memory * 1e9 if depot else 0.0),
         names=[u.name for u in utterances],
-        texts=[task.text(u.text or "") for u in utterances],
+        texts=[task.text(getattr(u, task.target) or "") for u in utterances],
         sample_rate=rate,
         normalize=task.normalize,
         fewest=task.config.receptive_field,

@@ -55,10 +55,11 @@ class Trainer:
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
         self.folder = RunFolder(folder, recipe, self.ranks.main)
-        self.labelled = find_task(recipe).labelled
+        kind = find_task(recipe)
+        self.labelled = kind.labelled
         self.utterances = feeds.read_utterances(recipe, recipe.data.train, self.labelled)
         torch.manual_seed(recipe.run.seed)
-        self.task = make_task(recipe, [u.text for u in self.utterances])
+        self.task = make_task(recipe, [getattr(u, kind.target) for u in self.utterances])
         self.model = self.task.model
         self.layout = make_layout(recipe.run, self.ranks, self.model)
         for transformer in transformers(self.model):

@@ -47,6 +47,7 @@ class PretrainingTask:
     """What both have in common."""
 
     better: str | None = None
+    target = "text"
     labelled = False
     vocabulary = None
     space = " "

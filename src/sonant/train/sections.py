@@ -56,7 +56,7 @@ class TaskSection:
     """What is learnt."""
 
     name: str = "ctc"
-    """`ctc`, or from speech alone `contrastive` (wav2vec 2.0's) or `clusters` (HuBERT's)."""
+    """`ctc`; from speech alone `contrastive` (wav2vec 2.0's) or `clusters` (HuBERT's); `classify`, labels of clips."""
     head: Literal["fresh", "keep"] = "fresh"
     """Whether a checkpoint's vocabulary and CTC head (and language adapters), or its quantiser, are kept or made anew.
     """
@@ -66,6 +66,8 @@ class TaskSection:
     """Whether a checkpoint's convolutions stay as they are; from scratch they always learn."""
     freeze_transformer_steps: int = 0
     """Steps at the beginning in which only the head learns."""
+    class_weights: bool = True
+    """Of `classify`: whether all labels count alike, however rare; False: all clips do."""
     mel_weight: float = 0.0
     """From scratch: weight of predicting log-mel bands from the convolutions, which teaches them a spectrum first."""
     mel_share: float = 0.35

@@ -139,7 +139,8 @@ def fingerprint(utterances: Iterable[Utterance]) -> str:
     """A number for what is heard and read, by which a resumed run knows its data again."""
     digest = hashlib.sha256()
     for u in utterances:
-        digest.update(f"{u.audio}\0{u.offset}\0{u.duration}\0{u.text}\0{u.speaker}\n".encode(errors="replace"))
+        label = "" if u.label is None else f"\0{u.label}"
+        digest.update(f"{u.audio}\0{u.offset}\0{u.duration}\0{u.text}\0{u.speaker}{label}\n".encode(errors="replace"))
     return digest.hexdigest()
 
 

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,8 @@ class Task(Protocol):
     """What stands between the texts of joined utterances."""
     notes: tuple[str, ...]
     """What the user should know before the run, a sentence each."""
+    target: Literal["text", "label", "speaker"]
+    """The field of a manifest's lines that is learnt, if any is."""
 
     @property
     def labelled(self) -> bool:

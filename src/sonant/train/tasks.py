@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sonant.errors import OptionError
+from sonant.train.classify import ClassifyTask
 from sonant.train.ctc import CtcTask
 from sonant.train.pretraining import ClusterTask, ContrastiveTask
 from sonant.train.recipe import Recipe
 from sonant.train.task import Task
 
-TASKS = {"ctc": CtcTask, "contrastive": ContrastiveTask, "clusters": ClusterTask}
+TASKS = {"ctc": CtcTask, "contrastive": ContrastiveTask, "clusters": ClusterTask, "classify": ClassifyTask}
 
 
-def find_task(recipe: Recipe) -> type[CtcTask | ContrastiveTask | ClusterTask]:
+def find_task(recipe: Recipe) -> type[CtcTask | ContrastiveTask | ClusterTask | ClassifyTask]:
     """The kind of task that a recipe names; `OptionError` where there is none of that name."""
     if recipe.task.name not in TASKS:
         raise OptionError(f"task.name must be one of {', '.join(TASKS)}, but is {recipe.task.name!r}; choose one.")
@@ -21,5 +22,5 @@ def find_task(recipe: Recipe) -> type[CtcTask | ContrastiveTask | ClusterTask]:
 
 
 def make_task(recipe: Recipe, texts: Sequence[str | None]) -> Task:
-    """The task of a recipe over training transcripts; weights from scratch are drawn from PyTorch's generator."""
+    """The task of a recipe over transcripts or labels; weights from scratch are drawn from PyTorch's generator."""
     return find_task(recipe)(recipe, texts)
