@@ -1,10 +1,11 @@
-"""Does memory grow with the length of a file? Peak memory of `sonant transcribe`, or `features`, from ten seconds on.
+"""Does memory grow with the length of a file? Peak memory of `sonant transcribe` and other verbs, from ten seconds on.
 
     python benchmarks/memory.py [--what features --name memory-features] [--hours 1] [--model FOLDER]
 
 Each length is a file of its own and a process of its own. A recording of the examples is repeated, with pauses.
-`features` writes the states of all layers. Written to results/memory.json, or the name that is given: the peak resident
-set in MB and audio seconds a second of the wall clock, by length.
+`features` writes the states of all layers; `align` and `segment` get the text that is said, a line a repetition.
+Written to results/memory.json, or the name that is given: the peak resident set in MB and audio seconds a second of the
+wall clock, by length.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from machine import describe, write_result  # isort: skip
 
 RATE = 16000
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits.ogg"
+SAID = "seven three nine one five eight"
+VERBS = {"transcribe": ["transcribe"], "features": ["features"], "align": ["align"], "segment": ["data", "segment"]}
 
 
-def write_wave(path: Path, seconds: float) -> None:
-    """A file of so many seconds, written piece by piece."""
+def write_wave(path: Path, seconds: float) -> float:
+    """A file of so many seconds, written piece by piece; how often the example is in it."""
     piece = np.concatenate([audio.read(EXAMPLE), np.zeros(RATE // 2, np.float32)])
     pcm = (piece * 32767).astype("<i2")
     with wave.open(str(path), "wb") as out:
@@ -38,6 +41,7 @@ def write_wave(path: Path, seconds: float) -> None:
         while left > 0:
             out.writeframes(pcm[:left].tobytes())
             left -= len(pcm)
+    return seconds * RATE / len(pcm)
 
 
 def peak_memory(command: list[str]) -> tuple[float, float]:
@@ -52,7 +56,7 @@ def peak_memory(command: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--what", choices=("transcribe", "features"), default="transcribe", help="the verb to measure")
+    parser.add_argument("--what", choices=VERBS, default="transcribe", help="the verb to measure")
     parser.add_argument("--hours", type=float, default=1.0, help="the longest file")
     parser.add_argument("--model", help="a folder or name; the built-in model where not given")
     parser.add_argument("--name", default="memory", help="name of the result")
@@ -62,10 +66,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seconds in lengths:
             path = Path(folder) / "talk.wav"
-            write_wave(path, seconds)
-            command = [sys.executable, "-m", "sonant", options.what, str(path)]
-            if options.what == "features":
-                command += ["--output", f"{folder}/features"]
+            repetitions = int(write_wave(path, seconds))
+            command = [sys.executable, "-m", "sonant", *VERBS[options.what], str(path)]
+            if options.what in ("align", "segment"):
+                path.with_suffix(".txt").write_text(f"{SAID}\n" * max(1, repetitions))
+            if options.what in ("features", "segment"):
+                command += ["--output", f"{folder}/{options.what}-{seconds}"]
             if options.model:
                 command += ["--model", options.model]
             megabytes, elapsed = peak_memory(command)

@@ -138,6 +138,12 @@ def test_subtitles_go_into_the_video(
     with av.open(str(target)) as container:
         lines = [bytes(packet).decode() for packet in container.demux(subtitles=0) if packet.size]
     assert " ".join("\n".join(lines).split()) == " ".join(TEXT.split())
+    assert run(monkeypatch, "align", example, text, "--precision", "fp32", "--mux", target, "--karaoke") == 0
+    with av.open(str(target)) as container:
+        assert all(b"{\\k" in bytes(packet) for packet in container.demux(subtitles=0) if packet.size)
+    options = ["--mux", tmp_path / "video.mp4", "--karaoke"]
+    assert run(monkeypatch, "align", example, text, *options) == 2
+    assert "Words light up in .mkv files alone" in capsys.readouterr().err
 
 
 def test_texts_that_cannot_be_read_are_named(

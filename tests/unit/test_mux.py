@@ -93,11 +93,36 @@ def test_a_second_track_stands_beside_the_first(tmp_path: Path) -> None:
     assert packets(tmp_path / "c.mp4", "video") == packets(source, "video")
 
 
+@pytest.mark.parametrize("text", [SPEECH, "שלום עולם זה טקסט"])
+def test_words_light_up_in_matroska(text: str, tmp_path: Path) -> None:
+    source = write_media(
+        tmp_path / "late.ts", tone(4), codec="mp2", format="mpegts", video=4.0, options={"output_ts_offset": "2"}
+    )
+    said = talk(text, "<b> {x} & I", language="en", pace=0.02)
+    assert mux(source, tmp_path / "b.mkv", said, karaoke=True) == []
+    for kind in ("video", "audio"):
+        assert packets(tmp_path / "b.mkv", kind) == packets(source, kind)
+    whole = subtitles.to_ass(subtitles.in_case(said, "sentence"), karaoke=True)
+    events = [line.split(",", 9) for line in whole.splitlines() if line.startswith("Dialogue")]
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        [track] = container.streams.subtitles
+        assert track.codec_context.codec.canonical_name == "ass"
+        assert track.metadata["language"] == "eng"
+        assert bytes(track.codec_context.extradata or b"").decode().split() == whole[: whole.index("Dialogue")].split()
+        found = [packet for packet in container.demux(track) if packet.size]
+        assert [bytes(packet).decode().split(",", 8)[8] for packet in found] == [event[9] for event in events]
+        first = float(found[0].pts * found[0].time_base) - container.start_time / av.time_base
+    assert first == pytest.approx(said.segments[0].start, abs=0.03)
+    assert "{\\k" in events[0][9]
+
+
 def test_no_words_give_an_empty_track(tmp_path: Path) -> None:
     source = video(tmp_path / "a.mp4")
     mux(source, tmp_path / "b.mp4", Transcript((), 4.0))
     assert shown(tmp_path / "b.mp4") == []
     assert packets(tmp_path / "b.mp4", "video") == packets(source, "video")
+    mux(source, tmp_path / "b.mkv", Transcript((), 4.0), karaoke=True)
+    assert shown(tmp_path / "b.mkv") == []
 
 
 def test_what_cannot_be_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
@@ -113,6 +138,8 @@ def test_what_cannot_be_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> No
         (AudioError, source, tmp_path / "b.webm", "cannot be copied into webm .*aac"),
         (OutputError, source, tmp_path / "none" / "b.mp4", "folder does not exist"),
     ]
+    with pytest.raises(OptionError, match=r"light up in \.mkv files alone, but .*b\.webm"):
+        mux(source, tmp_path / "b.webm", TALK, karaoke=True)
     for error, given, target, said in cases:
         with pytest.raises(error, match=said):
             mux(given, target, TALK)
@@ -130,6 +157,20 @@ def test_what_is_left_of_a_damaged_source_is_copied_and_told(tmp_path: Path) -> 
     copied = packets(tmp_path / "b.mkv", "video")
     assert 10 < len(copied) < len(whole)
     assert copied == whole[: len(copied)]
+
+
+def test_what_is_lost_in_the_middle_is_told(tmp_path: Path) -> None:
+    source = write_media(tmp_path / "a.ts", tone(8), codec="mp2", format="mpegts", video=8.0)
+    data = source.read_bytes()
+    third = len(data) // 3 // 188 * 188
+    source.write_bytes(data[:third] + data[2 * third :])
+    told = mux(source, tmp_path / "b.mkv", Transcript((), 8.0))
+    assert any("nothing is heard from 2." in line for line in told), told
+    data = bytearray(write_media(tmp_path / "a.mkv", tone(24), codec="flac", video=24.0).read_bytes())
+    data[len(data) // 3 : 2 * len(data) // 3] = bytes(2 * len(data) // 3 - len(data) // 3)
+    (tmp_path / "a.mkv").write_bytes(data)
+    told = mux(tmp_path / "a.mkv", tmp_path / "b.mkv", Transcript((), 24.0))
+    assert any("nothing is heard from" in line for line in told), told
 
 
 def test_a_source_cut_short_leaves_the_old_target(tmp_path: Path) -> None:

@@ -113,13 +113,9 @@ class Writer:
         if self.mux:
             from sonant.mux import check_target
 
-            if self.karaoke:
-                raise OptionError(
-                    "--mux puts whole cues into the video, but --karaoke came too; leave it out, or write .ass."
-                )
             if len(files) != 1 or files[0] == "-":
                 raise OptionError("--mux copies one video, but several or none were named; mux them one by one.")
-            check_target(files[0], self.mux)
+            check_target(files[0], self.mux, karaoke=self.karaoke)
         elif len(files) > 1 and output is None and self.format not in _JOINABLE:
             raise OptionError(
                 f"A {self.format} file holds one recording, but {len(files)} were named; add --output FOLDER."
@@ -151,7 +147,7 @@ class Writer:
         from sonant.mux import mux
 
         assert self.mux is not None
-        for line in mux(source, self.mux, transcript, case=self._case, cues=self.spec):
+        for line in mux(source, self.mux, transcript, case=self._case, cues=self.spec, karaoke=self.karaoke):
             say(line)
 
 
