@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from flow.conftest import SAID
 from flow.test_command import run
 from sonant.audio import read
 from sonant.data.manifest import read_manifest, read_utterance
+from sonant.train.recipe import Recipe, to_toml
+from tones import MODEL
 from unit.media import wav_of
 
 TIMES = 6
@@ -28,9 +31,10 @@ def books(tmp_path: Path, example: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "books"
     folder.mkdir()
-    said = np.concatenate([read(example), 0.001 * np.random.default_rng(0).standard_normal(8000)]).astype(np.float32)
-    for name in ("one", "two"):
-        (folder / f"{name}.wav").write_bytes(wav_of(np.tile(said, TIMES)))
+    said = np.tile(np.concatenate([read(example), np.zeros(8000)]), TIMES)
+    for seed, name in enumerate(("one", "two")):
+        noise = 0.001 * np.random.default_rng(seed).standard_normal(len(said))  # no two utterances are the same
+        (folder / f"{name}.wav").write_bytes(wav_of((said + noise).astype(np.float32)))
         (folder / f"{name}.txt").write_text(f"{SAID}\n" * TIMES)
     return folder
 
@@ -62,7 +66,22 @@ def test_books_become_utterances_that_say_their_texts(
         assert len(samples) == round((utterance.duration or 0) * 16_000)
         assert 2.5 <= len(samples) / 16_000 <= 8
         assert asr.transcribe(samples, 16_000).text == utterance.text
-    assert run(monkeypatch, "data", "check", "cut/manifest.jsonl", "--format", "json") in (0, 1)
+    assert run(monkeypatch, "data", "check", "cut/manifest.jsonl") == 0
+    assert run(monkeypatch, "data", "split", "cut/manifest.jsonl", "--part", "dev=50%") == 0
+    data = replace(Recipe().data, train=("cut/train.jsonl",), dev=("cut/dev.jsonl",))
+    recipe = replace(
+        Recipe(),
+        data=data,
+        model=replace(Recipe().model, config=dict(MODEL)),
+        schedule=replace(Recipe().schedule, steps=2),
+        run=replace(Recipe().run, device="cpu", precision="fp32", threads=1, log_steps=1, evaluate_steps=2),
+    )
+    Path("tiny.toml").write_text(to_toml(recipe))
+    assert run(monkeypatch, "train", "tiny.toml", "--output", "run") == 0
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [line["ctc"] > 0 for line in lines if "ctc" in line] == [True, True]
+    assert any("wer" in line for line in lines)
+    assert {"s", "v"} <= set(sonant.load("run/model").vocabulary.tokens)
 
 
 def test_parts_of_the_recording_are_what_is_copied(books: Path, segment: Run) -> None:
@@ -109,10 +128,13 @@ def test_books_that_fail_stop_no_other_and_resume_does_the_rest(books: Path, seg
     (books / "alone.wav").write_bytes((books / "one.wav").read_bytes())
     (books / "empty.wav").write_bytes(wav_of(np.zeros(48_000, np.float32)))
     (books / "empty.txt").write_text("SEVEN THREE")
+    (books / "wordless.wav").write_bytes((books / "one.wav").read_bytes())
+    (books / "wordless.txt").write_text("...")
     code, _, err = segment(books, "--output", "cut")
     assert code == 1
-    assert [err.count(name) for name in ("bad.mp3", "alone.wav", "empty.wav")] == [1, 1, 1]
-    assert sorted(path.name for path in Path("cut").iterdir()) == ["left-out.jsonl", "manifest.jsonl", "one", "two"]
+    assert [err.count(name) for name in ("bad.mp3", "alone.wav", "empty.txt", "wordless.txt")] == [1, 1, 1, 1], err
+    lists = ["left-out.jsonl", "manifest.jsonl", "one", "options.json", "two"]
+    assert sorted(path.name for path in Path("cut").iterdir()) == lists
     code, _, err = segment(books, "--output", "cut")
     assert (code, "cut holds one already; add --resume" in err) == (2, True)
     before = Path("cut/manifest.jsonl").read_text()
@@ -120,6 +142,11 @@ def test_books_that_fail_stop_no_other_and_resume_does_the_rest(books: Path, seg
     (books / "bad.txt").unlink()
     again = segment(books / "one.wav", books / "two.wav", "--output", "cut", "--resume")
     assert (again[0], again[1].splitlines()[:-1]) == (0, [])
+    assert Path("cut/manifest.jsonl").read_text() == before
+    changed = segment(books / "one.wav", "--output", "cut", "--resume", "--min-pause", "0.2", "--speaker", "ann")
+    assert (changed[0], "were cut with another min_pause and speaker; resume" in changed[2]) == (2, True)
+    Path("cut/options.json").write_text("[1]")
+    assert segment(books / "one.wav", "--output", "cut", "--resume")[0] == 2
     assert Path("cut/manifest.jsonl").read_text() == before
 
 

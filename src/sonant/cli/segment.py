@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +13,17 @@ import typer
 from sonant.cli.options import Debug, Device, Engine, EngineName, EnginePrecision, Language, Model, Precision, Threads
 from sonant.cli.pairs import TEXTS, pair_texts, read_text
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, clock, load_model, reporting, result_names, say
-from sonant.errors import OptionError, OutputError, SonantError
-from sonant.files import make_folder
+from sonant.errors import AlignmentError, DataError, OptionError, OutputError, SonantError
+from sonant.files import make_folder, open_output
 
 if TYPE_CHECKING:
     from sonant.data.manifest import Utterance
     from sonant.recognizer import Recognizer
     from sonant.segment import SegmentSpec
+
+
+WAY = "options.json"
+"""The file of an output that says how its recordings are cut."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,32 @@ def run(
             raise OutputError(f"{output} holds {held} already; add --resume to keep it, or name another folder.")
         asr = load_model(model, language=language, engine=engine, device=device, precision=precision, threads=threads)
         left = {name: book for name, book in books.items() if name not in done}
-        told += cut_all(asr, left, output, Way(spec, speaker, offsets, not fast), debug)
+        way = Way(spec, speaker, offsets, not fast)
+        keep_way(asr, output, way)
+        told += cut_all(asr, left, output, way, debug)
         print(join(output))
     raise SystemExit(FAILED if told else DONE)
+
+
+def keep_way(asr: Recognizer, output: Path, way: Way) -> None:
+    """Write down how recordings are cut; `OptionError` where the folder holds some that were cut in another way."""
+    from sonant.segment import MANIFEST
+    from sonant.train.evaluate import fingerprint
+
+    now = {**asdict(way.spec), "speaker": way.speaker, "offsets": way.offsets, "fast": not way.exact}
+    now |= {"model": asr.checkpoint.name, "fingerprint": fingerprint(asr)}
+    if any(output.glob(f"*/{MANIFEST}")):
+        try:
+            before = dict(json.loads((output / WAY).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            before = {}
+        if changed := [name for name, value in now.items() if name not in before or before[name] != value]:
+            raise OptionError(
+                f"{output} holds recordings that were cut with another {' and '.join(changed)}; resume with what "
+                f"its {WAY} says, or name another folder."
+            )
+    with open_output(output / WAY) as file:
+        file.write(json.dumps(now, indent=1).encode() + b"\n")
 
 
 def name_books(files: list[str], told: list[str]) -> dict[str, tuple[Utterance, str | None]]:
@@ -138,7 +166,8 @@ def cut_all(
             if debug:
                 raise
             failed.append(name)
-            say(str(error) if book.audio in str(error) else f"{book.audio}: {error}")
+            place = text if text and isinstance(error, AlignmentError | DataError) else book.audio
+            say(str(error) if place in str(error) else f"{place}: {error}")
     return failed
 
 
