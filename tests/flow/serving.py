@@ -15,6 +15,7 @@ import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,12 @@ def gauge(server: Server, name: str) -> float:
     text = connection.getresponse().read().decode()
     connection.close()
     return float(next(line for line in text.splitlines() if line.startswith(name + " ")).split()[1])
+
+
+def resident(server: Server) -> int:
+    """Kilobytes of a server's memory."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
 
 def wait_for(server: Server, name: str, value: float) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from flow.conftest import SAID
-from flow.serving import Server, gauge, pcm16, post, serving, wait_for, wav
+from flow.serving import Server, gauge, pcm16, post, resident, serving, wait_for, wav
 from sonant import audio
 
 websockets = pytest.importorskip("websockets.sync.client")
@@ -35,12 +35,6 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def samples(example: Path) -> np.ndarray:
     return audio.read(example)
-
-
-def resident(server: Server) -> int:
-    """Kilobytes of a server's memory."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
 
 def open_files(server: Server) -> int:

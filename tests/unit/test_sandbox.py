@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
+from flow.bombs import flac_of_silence
 from sonant import audio
 from sonant.errors import AudioError
 from sonant.server.sandbox import DecodeLimits, Decoders, TooLongError
@@ -65,8 +66,13 @@ def test_what_is_no_sound_is_said_in_a_sentence(decoders: Decoders, data: bytes)
         decoders.open(file, 16000)
 
 
-def test_what_is_longer_than_it_may_be_is_given_up_while_it_is_read(decoders: Decoders) -> None:
-    with file_of(silence(90)) as file, decoders.open(file, 16000) as stream:
+def test_what_says_that_it_is_longer_than_it_may_be_is_refused_at_once(decoders: Decoders) -> None:
+    with file_of(silence(90)) as file, pytest.raises(TooLongError, match="may last 60 s"):
+        decoders.open(file, 16000)
+
+
+def test_what_is_longer_than_it_says_is_given_up_while_it_is_read(decoders: Decoders) -> None:
+    with file_of(flac_of_silence(90, declared=0)) as file, decoders.open(file, 16000) as stream:
         given = iter(stream)
         assert len(next(given)) == 16000
         with pytest.raises(TooLongError, match="may last 60 s"):

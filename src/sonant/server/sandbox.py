@@ -68,6 +68,8 @@ class Decoders:
             if kind != HEAD:
                 raise AudioError(_sentence(body) if kind == ERROR else EXCEEDED)
             head: dict[str, Any] = json.loads(body)
+            if (head["duration"] or 0.0) > self.limits.duration:  # said before hours of it are heard in vain
+                raise self._too_long()
         except BaseException:
             pipe.close()
             raise
@@ -138,6 +140,12 @@ class Decoders:
             os.close(writable)
         return os.fdopen(readable, "rb", buffering=0)
 
+    def _too_long(self) -> TooLongError:
+        return TooLongError(
+            f"{NAME} may last {self.limits.duration:g} s on this server, but lasts longer; "
+            "send it in parts, or start the server with a longer --max-duration."
+        )
+
     def _pieces(self, pipe: BinaryIO, sample_rate: int, mixer: Mixer, warnings: list[str]) -> Pieces:
         longest = int(self.limits.duration * sample_rate)
         num_samples = 0
@@ -146,10 +154,7 @@ class Decoders:
                 samples = np.frombuffer(body, "<f4").astype(np.float32)
                 num_samples += len(samples)
                 if num_samples > longest:
-                    raise TooLongError(
-                        f"{NAME} may last {self.limits.duration:g} s on this server, but lasts longer; "
-                        "send it in parts, or start the server with a longer --max-duration."
-                    )
+                    raise self._too_long()
                 yield sample_rate, samples
             elif kind == END:
                 found: dict[str, Any] = json.loads(body)
