@@ -312,7 +312,8 @@ def _of_result(facts: Facts) -> Iterator[Finding]:
     elif not facts.text.strip():
         kind = "steady as of music or machines" if levels.swing < STEADY else f"{levels.active:.0%} of the time"
         sentence = (
-            f"there is sound, {kind}, but the model hears no words in it ({heard.blank:.0%} blanks); check that "
+            f"there is sound, {kind}, but the model hears no words in it, or is sure of too few to tell them "
+            f"({heard.blank:.0%} blanks, letters of probability {heard.letters:.2f}); check that "
             "somebody speaks, near enough and in the model's language."
         )
         yield Finding("nothing", sentence, "warning")

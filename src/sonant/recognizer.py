@@ -18,6 +18,7 @@ from sonant.audio import AudioStream, Source
 from sonant.checkpoints import Checkpoint, open_checkpoint
 from sonant.decode import Decoder
 from sonant.decode.greedy import GreedyDecoder
+from sonant.decode.sieve import SURE, Sieve
 from sonant.decode.words import segments_of, timed
 from sonant.engines import Engine, choose_layers, open_engine
 from sonant.errors import AudioError, CheckpointError, OptionError
@@ -47,6 +48,7 @@ def load(
     lexicon: str | PathLike[str] | Iterable[str] | None = None,
     hotwords: Mapping[str, float] | None = None,
     beam: Mapping[str, Any] | None = None,
+    sure: float = SURE,
     progress: bool = False,
     lm_progress: Progress | None = None,
 ) -> Recognizer:
@@ -57,15 +59,17 @@ def load(
     `fp32` or `bf16`, and `auto` takes bf16 where the processor has it. `progress` shows a download on stderr.
     A language model `lm`, a `lexicon`, `hotwords` or settings of the `beam` take the place of greedy decoding by a beam
     search: `sonant.BeamDecoder` says what they may be. So does a language model that comes with the model, unless
-    another is named, or False. Where it must be converted first, `lm_progress` is told how much of it is, as `open_lm`
-    counts.
+    another is named, or False. Where a language model must be converted first,
+    `lm_progress` is told how much of it is, as `open_lm` counts.
+    Models make words of noise and music too, but are `sure` of no letter in them: where fewer than one word in five,
+    within eight seconds, has a letter of that probability, words are left out. 0 leaves out none.
     Raises `CheckpointError` for a model that cannot be found, read or trusted, and `EngineError` for what this machine
     lacks.
     """
     checkpoint = open_checkpoint(source, language=language, revision=revision, progress=progress)
     decoder = choose_decoder(checkpoint, lm, lexicon, hotwords, beam, lm_progress)
     opened = open_engine(checkpoint, engine=engine, device=device, precision=precision, threads=threads)
-    recognizer = Recognizer(checkpoint, opened, decoder, window)
+    recognizer = Recognizer(checkpoint, opened, decoder, window, sure)
     if not lm and lexicon is None and not hotwords:  # nothing that belongs to one language alone
         recognizer.redecode = partial(choose_decoder, lm=lm, beam=beam)
     return recognizer
@@ -108,13 +112,20 @@ class Recognizer:
     """Audio to text with one model; safe to keep for any number of files."""
 
     def __init__(
-        self, checkpoint: Checkpoint, engine: Engine, decoder: Decoder | None = None, window: WindowSpec | None = None
+        self,
+        checkpoint: Checkpoint,
+        engine: Engine,
+        decoder: Decoder | None = None,
+        window: WindowSpec | None = None,
+        sure: float = SURE,
     ) -> None:
+        Sieve(sure)  # says what is wrong with it
         self.checkpoint = checkpoint
         self.engine = engine
         self.decoder: Decoder = decoder or GreedyDecoder()
         self._first: Decoder = self.decoder  # a user may set another
         self.window = window or WindowSpec()
+        self.sure = sure
         self.frame_seconds = checkpoint.config.hop / checkpoint.sample_rate
         self.redecode: Callable[[Checkpoint], Decoder] | None = None
         """What makes the decoder anew for another language; None keeps it."""
@@ -157,7 +168,7 @@ class Recognizer:
                 ear.emissions.add(emissions)
                 if progress:
                     progress(emissions.start + emissions.duration, stream.duration)
-            best, *others = state.finish()
+            best, *others = (replace(h, words=Sieve(self.sure).feed(h.words)) for h in state.finish())
             duration = stream.num_samples / stream.sample_rate
             findings = diagnose.diagnose(ear.facts(best.text))
             return Transcript(
@@ -311,7 +322,7 @@ class Recognizer:
         `endpoint` seconds. Raises `OptionError` for times and decoders that cannot be.
         """
         spec = StreamSpec(step, window, margin, endpoint, hold)
-        return Stream(self.checkpoint, self.engine.emit, decoder or self.decoder, spec, sample_rate)
+        return Stream(self.checkpoint, self.engine.emit, decoder or self.decoder, spec, sample_rate, self.sure)
 
     def pieces(self, stream: AudioStream, blocks: Iterable[FloatArray] | None = None) -> Iterator[Emissions]:
         """Emissions of a stream as it is read, piece after piece; at least one. `blocks` are its own, passed on."""
@@ -339,6 +350,7 @@ class Recognizer:
             "device": self.engine.device,
             "precision": self.engine.precision,
             **self.decoder.described,
+            "sure": self.sure,
             "window_seconds": self.window.seconds,
             "margin_seconds": self.window.margin,
         }

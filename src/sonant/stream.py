@@ -22,7 +22,8 @@ from sonant.audio import Resampler, mono_block
 from sonant.audio.samples import check_form
 from sonant.checkpoints import Checkpoint
 from sonant.decode import Decoder, LiveState
-from sonant.decode.sieve import Sieve
+from sonant.decode.sieve import SURE, Sieve
+from sonant.decode.words import timed
 from sonant.errors import OptionError
 from sonant.types import Emissions, FloatArray, Word
 from sonant.windows import Level
@@ -109,6 +110,7 @@ class Stream:
         decoder: Decoder,
         spec: StreamSpec,
         sample_rate: int | None = None,
+        sure: float = SURE,
     ) -> None:
         config, rate = checkpoint.config, checkpoint.sample_rate
         self.vocabulary = checkpoint.require_vocabulary()
@@ -140,7 +142,10 @@ class Stream:
         self._spoke: int | None = None  # the last frame with a letter since the segment's beginning
         self._said = False  # whether the segment has words
         self._before: tuple[str, ...] = ()  # the words that the last hearing read beyond the final ones
-        self._sieve = Sieve()
+        self._sieve = Sieve(sure)
+        self._times = checkpoint.word_times
+        self._last: tuple[Word, ...] = ()  # the newest final word, as its letters were heard
+        self._told_until = 0.0  # where it ends as it was said
         self._tail: tuple[Word, ...] = ()
         self._until = 0.0
         self._restart()
@@ -184,7 +189,7 @@ class Stream:
     @property
     def final_until(self) -> float:
         """Seconds from the beginning before which no word begins that is yet to become final."""
-        return self.seconds if self._finished else self._until
+        return self.seconds if self._finished else max(self._until - self._times.reach - self._times.offset, 0.0)
 
     def _frames(self, seconds: float) -> int:
         return max(round(seconds / self.frame_seconds), 1)
@@ -251,7 +256,7 @@ class Stream:
         self._settle(log_probs[self._settled - base : max(limit - base, 0)])
         self._spoke = max((f for f in spoken if self._began <= f < self._settled), default=self._spoke)
         final = self._state.stable[self._taken :]
-        yield from self._final(final)
+        yield from self._final(final, reading[len(final) :][:1])
         yield from self._partial(reading[len(final) :])
 
     def _reading(self, log_probs: FloatArray) -> tuple[Word, ...]:
@@ -301,7 +306,6 @@ class Stream:
     def _end_segment(self) -> Iterator[StreamEvent]:
         """The words that are left, and a decoder that knows nothing of them."""
         yield from self._final(self._words_left(), segment_end=True)
-        self._sieve.pause()
         self._restart()
         self._said, self._spoke, self._before = False, None, ()
 
@@ -309,23 +313,35 @@ class Stream:
         """What the settled frames say, as it seems, beyond what is final."""
         return self._state.copy().finish()[0].words[self._taken :]
 
-    def _final(self, words: tuple[Word, ...], segment_end: bool = False) -> Iterator[StreamEvent]:
+    def _final(
+        self, words: tuple[Word, ...], after: tuple[Word, ...] = (), segment_end: bool = False
+    ) -> Iterator[StreamEvent]:
         self._taken += len(words)
         self._before = self._before[len(words) :]
         told = self._sieve.feed(words)
         self._said = self._said or bool(told)
         if told or (segment_end and self._said):
             self._tail = ()
-            yield self._event("final", told, segment_end)
+            said = self._said_at(told, after)
+            if told:
+                self._last, self._told_until = told[-1:], said[-1].end
+            yield self._event("final", said, segment_end)
 
     def _partial(self, words: tuple[Word, ...]) -> Iterator[StreamEvent]:
         """What follows the final words, as it seems."""
-        settled = self._settled * self.frame_seconds
-        self._until = min(settled, self._sieve.since, *(word.start for word in words[:1]))
-        words = self._sieve.copy().feed(self._spelled_out(words))
+        until = min([self._settled * self.frame_seconds, *(word.start for word in words[:1])])
+        self._sieve.forget(until)
+        self._until = min(until, self._sieve.since)
+        words = self._said_at(self._sieve.copy().feed(self._spelled_out(words)))
         if words != self._tail:
             self._tail = words
             yield self._event("partial", words)
+
+    def _said_at(self, words: tuple[Word, ...], after: tuple[Word, ...] = ()) -> tuple[Word, ...]:
+        """Words as they are said, from words as they are heard, behind what is final and before the word `after`."""
+        beside = (*self._last, *words, *after)
+        said = timed(beside, self._times, self._heard * self.frame_seconds, self._told_until)
+        return tuple(said[len(self._last) : len(self._last) + len(words)])
 
     def _event(self, kind: Literal["partial", "final"], words: tuple[Word, ...], end: bool = False) -> StreamEvent:
         now = self._heard * self.frame_seconds

@@ -103,3 +103,18 @@ def test_a_transcript_is_saved_by_its_suffix(asr: sonant.Recognizer, example: Pa
     assert (tmp_path / "talk.txt").read_text() == SAID + "\n"
     with pytest.raises(sonant.OptionError, match=r"\.docx"):
         talk.save(tmp_path / "talk.docx")
+
+
+def test_noise_has_no_words_unless_all_are_asked_for(asr: sonant.Recognizer, example: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(60 * RATE).astype(np.float32) * np.float32(0.01)
+    talk = asr.transcribe(noise, RATE)
+    assert (talk.text, talk.settings["sure"]) == ("", 0.9)
+    assert any("is sure of too few" in warning or "noise" in warning for warning in talk.warnings)
+    everything = sonant.Recognizer(asr.checkpoint, asr.engine, sure=0.0)
+    assert everything.transcribe(noise, RATE).words
+    assert everything.transcribe(example).words == asr.transcribe(example).words
+
+
+def test_a_probability_that_cannot_be_is_refused(asr: sonant.Recognizer) -> None:
+    with pytest.raises(sonant.OptionError, match=r"from 0 .* but is 2"):
+        sonant.Recognizer(asr.checkpoint, asr.engine, sure=2.0)

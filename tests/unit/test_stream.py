@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,11 +17,12 @@ from sonant.checkpoints import Checkpoint
 from sonant.decode import Decoder
 from sonant.decode.beam import BeamDecoder
 from sonant.decode.greedy import GreedyDecoder
-from sonant.decode.sieve import Sieve
+from sonant.decode.sieve import SURE, Sieve
+from sonant.decode.words import timed
 from sonant.errors import AudioError, OptionError
 from sonant.model.config import EncoderConfig
 from sonant.stream import Stream, StreamEvent, StreamSpec
-from sonant.types import Emissions, FloatArray, Vocabulary
+from sonant.types import Emissions, FloatArray, Vocabulary, Word, WordTimes
 
 VOCABULARY = Vocabulary(("-", "|", "A", "B", "C"), blank=0, separator=1)
 CONFIG = EncoderConfig()
@@ -260,17 +262,32 @@ def unsure_of(letters: str, clips: Sequence[FloatArray]) -> list[FloatArray]:
     return emitted
 
 
-def test_words_near_no_sure_letter_are_no_words() -> None:
-    """Of noise: `A` alone is doubtful, and stays for what is said within three seconds without a pause."""
+def unsure_stream(sure: float = SURE) -> Stream:
+    """Of noise: `A` alone is doubtful."""
+    spec = StreamSpec(step=STEP, window=2.0, margin=1.0, endpoint=0.8)
+    return Stream(MODEL, lambda clips: unsure_of("A", clips), GreedyDecoder(), spec, sure=sure)
 
-    def heard(text: str) -> list[str]:
-        return segments(run(open_stream(lambda clips: unsure_of("A", clips), endpoint=0.8, margin=1.0), [sound(text)]))
 
-    gap = "-" * 40
-    assert heard("--A|AA|A" + gap + "AA|A" + gap) == []
-    assert heard("--A|AA|A" + gap + "A|AB|A|A" + gap + "A" + gap) == ["A AB A A"]
-    [said] = heard("--" + ("A|" + "-" * 18) * 20 + "B|" + ("A|" + "-" * 18) * 20)
-    assert said.split() == 7 * ["A"] + ["B"] + 8 * ["A"]
+def test_words_near_too_few_sure_ones_are_no_words() -> None:
+    def heard(text: str, sure: float = SURE) -> list[str]:
+        return " ".join(segments(run(unsure_stream(sure), [sound(text)]))).split()
+
+    gap, noise = "-" * 45, "--A|A|A"
+    assert heard(noise + gap + "A|A" + gap) == []
+    assert heard(noise + gap + "A|A" + gap, sure=0.0) == [*"AAAAA"]
+    assert heard(noise + "-" * 405 + "A|AB|A|A" + gap + "A" + gap) == ["A", "AB", "A", "A", "A"]
+    # one of five, those before it waiting for it
+    assert heard("--" + "A|" * 4 + "B|" + "A|" * 4 + gap) == [*"AAAAB"]
+    assert heard("--B|" + "A|" * 8 + gap) == [*"BAAAA"]
+    assert heard("--" + "A|" * 5 + "B|" + "A|" * 4 + gap) == []
+
+
+def test_what_is_in_doubt_holds_up_nothing_for_long() -> None:
+    stream = unsure_stream()
+    stream.feed(sound("--A|" + "-" * 100))
+    assert stream.final_until == pytest.approx(0.04)
+    stream.feed(np.zeros(8 * RATE, np.float32))
+    assert stream.final_until > 8.0
 
 
 def test_what_a_pause_follows_is_heard_in_full() -> None:
@@ -360,3 +377,24 @@ def test_a_decoder_that_cannot_tell_what_is_stable_is_refused() -> None:
 
     with pytest.raises(OptionError, match="which words are stable, but simple does not"):
         Stream(MODEL, hear, Simple(), StreamSpec())  # pyright: ignore[reportArgumentType]
+
+
+@given(TEXTS, st.lists(st.integers(0, 10**7), max_size=8))
+@settings(max_examples=15)
+def test_words_are_placed_where_a_model_s_word_times_have_them(text: str, cuts: list[int]) -> None:
+    times = WordTimes(offset=0.01, reach=0.03)
+    own = {"sonant": {"word_times": {"offset": times.offset, "reach": times.reach}}}
+    model = replace(MODEL, settings=own)
+    samples = sound(text)
+    stream = Stream(model, hear, GreedyDecoder(), StreamSpec(STEP, 2.0, 0.7, 0.6, 0.1))
+    told: list[Word] = []
+    for piece in cut(samples, cuts):
+        until = stream.final_until
+        events = stream.feed(piece)
+        assert all(word.start >= until for event in events if event.kind == "final" for word in event.words)
+        told += [word for event in events if event.kind == "final" for word in event.words]
+    told += [word for event in stream.finish() for word in event.words]
+    [whole] = GreedyDecoder().decode(Emissions(hear([samples])[0], 0.02, VOCABULARY))
+    said = timed(whole.words, times, stream._heard * 0.02)
+    assert [word.text for word in told] == [word.text for word in said]
+    np.testing.assert_allclose([(w.start, w.end) for w in told], [(w.start, w.end) for w in said], atol=1e-9)

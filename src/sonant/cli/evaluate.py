@@ -24,6 +24,7 @@ from sonant.cli.options import (
     Lexicon,
     Model,
     Precision,
+    Sure,
     Threads,
     decoding_options,
 )
@@ -58,6 +59,7 @@ def run(
     hotword: Hotwords = None,
     beam: Beam = None,
     greedy: Greedy = False,
+    sure: Sure = None,
     alignments: Annotated[
         Path | None, typer.Option(help="Folder of TextGrids or the like: judge the times of words, not the texts.")
     ] = None,
@@ -82,7 +84,7 @@ def run(
     """
     with reporting(debug):
         runner: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
-        runner |= {"language": language, **decoding_options(lm, lexicon, hotword or [], beam, 1, greedy)}
+        runner |= {"language": language, **decoding_options(lm, lexicon, hotword or [], beam, 1, greedy, sure)}
         from sonant.train.scores import Normalisation
 
         utterances = read_checked(manifest, by or [])

@@ -25,6 +25,7 @@ from sonant.cli.options import (
     Lexicon,
     Model,
     Precision,
+    Sure,
     Threads,
     decoding_options,
 )
@@ -62,6 +63,7 @@ def run(
     hotword: Hotwords = None,
     beam: Beam = None,
     greedy: Greedy = False,
+    sure: Sure = None,
     language: Language = None,
     engine: Engine = EngineName.auto,
     device: Device = "auto",
@@ -75,7 +77,7 @@ def run(
     Ctrl-C finishes what was heard and ends.
     """
     with reporting(debug):
-        decoding = decoding_options(lm, lexicon, hotword or [], beam, 1, greedy)
+        decoding = decoding_options(lm, lexicon, hotword or [], beam, 1, greedy, sure)
         from sonant.audio import open_live
 
         with ExitStack() as open_things:

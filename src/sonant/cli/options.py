@@ -59,17 +59,29 @@ Hotwords = Annotated[
 Beam = Annotated[int | None, typer.Option(help="Hypotheses that a beam search keeps.", min=1)]
 Greedy = Annotated[bool, typer.Option("--greedy", help="Leave out the language model that comes with the model.")]
 
+Sure = Annotated[
+    float | None,
+    typer.Option(help="Probability of letters that only words have, 0.9 where not given; 0 writes all.", min=0, max=1),
+]
+
 
 def decoding_options(
-    lm: str | None, lexicon: str | None, hotwords: list[str], beam: int | None, nbest: int, greedy: bool
+    lm: str | None,
+    lexicon: str | None,
+    hotwords: list[str],
+    beam: int | None,
+    nbest: int,
+    greedy: bool,
+    sure: float | None,
 ) -> dict[str, Any]:
     """What `load` is told of decoding; `OptionError` for options that cannot go together."""
+    least = {} if sure is None else {"sure": sure}
     settings = ({"beam_size": beam} if beam else {}) | ({"nbest": nbest} if nbest > 1 else {})
     if not greedy:
-        return {"lm": lm, "lexicon": lexicon, "hotwords": dict(map(parse_hotword, hotwords)), "beam": settings}
+        return {"lm": lm, "lexicon": lexicon, "hotwords": dict(map(parse_hotword, hotwords)), "beam": settings, **least}
     if lm or lexicon or hotwords or settings:
         raise OptionError("--greedy writes what each frame sounds like, but more was asked for; leave out one of both.")
-    return {"lm": False}
+    return {"lm": False, **least}
 
 
 def parse_hotword(given: str) -> tuple[str, float]:

@@ -21,6 +21,7 @@ from sonant.cli.options import (
     Lexicon,
     Model,
     Precision,
+    Sure,
     Threads,
     decoding_options,
 )
@@ -91,6 +92,7 @@ def run(
     beam: Beam = None,
     nbest: Annotated[int, typer.Option(help="Readings of each file, in JSON.", min=1)] = 1,
     greedy: Greedy = False,
+    sure: Sure = None,
     language: Language = None,
     engine: Engine = EngineName.auto,
     device: Device = "auto",
@@ -105,7 +107,7 @@ def run(
     standard error, the others are still transcribed, and the exit code is 1.
     """
     with reporting(debug):
-        decoding = decoding_options(lm, lexicon, hotword or [], beam, nbest, greedy)
+        decoding = decoding_options(lm, lexicon, hotword or [], beam, nbest, greedy, sure)
         cues = {"width": width, "lines": lines, "reading_speed": reading_speed, "gap": gap}
         cues |= {"min_duration": min_duration, "max_duration": max_duration}
         writer = Writer(format, case, karaoke, cues, mux)

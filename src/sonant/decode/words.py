@@ -36,12 +36,12 @@ def segments_of(
             begin = i
 
 
-def timed(words: Sequence[Word], times: WordTimes, last: float = inf) -> Sequence[Word]:
-    """Words as they are said, before `last`, from words as their letters are heard."""
+def timed(words: Sequence[Word], times: WordTimes, last: float = inf, first: float = 0.0) -> Sequence[Word]:
+    """Words as they are said, between `first` and `last`, from words as their letters are heard."""
     if times == AS_HEARD or not words:
         return words
     heard = np.array([(word.start, word.end) for word in words])
-    starts, ends = word_edges(heard[:, 0], heard[:, 1], times, 0.0, last)
+    starts, ends = word_edges(heard[:, 0], heard[:, 1], times, first, last)
     return [_moved(*each, times.offset) for each in zip(words, starts.tolist(), ends.tolist(), strict=True)]
 
 

@@ -36,7 +36,7 @@ class ServedModel:
     def recognizer(self, ticket: Ticket, decoder: Decoder | None = None) -> Recognizer:
         """One whose engine waits for its turn."""
         engine = cast(Engine, SharedEngine(self.batcher, ticket))
-        return Recognizer(self.asr.checkpoint, engine, decoder or self.asr.decoder, self.asr.window)
+        return Recognizer(self.asr.checkpoint, engine, decoder or self.asr.decoder, self.asr.window, self.asr.sure)
 
     @property
     def language(self) -> str | None:
