@@ -90,6 +90,14 @@ def test_other_suffixes_are_refused_before_any_work(
     assert message in capsys.readouterr().err
 
 
+def test_words_that_match_any_sound_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("seven three % one\nfive eight"))
+    assert run(monkeypatch, "align", example, "-", "--precision", "fp32", "--max-memory", "0") == 0
+    assert "1 of 6 words cannot be spelled in the model's letters and match any sound: “%”;" in capsys.readouterr().err
+
+
 def test_subtitles_have_the_form_and_the_case_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: Path, text: Path
 ) -> None:

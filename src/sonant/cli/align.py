@@ -207,6 +207,13 @@ def oddities(found: Alignment) -> list[str]:
         named = ", ".join(f"“{words[i].text}” near {words[i].start:.1f} s" for i in found.unheard[:NAMED])
         more = f" and {len(found.unheard) - NAMED} more" if len(found.unheard) > NAMED else ""
         told.append(f"{len(found.unheard)} of {len(words)} words are not heard: {named}{more}.")
+    if unspelled := [word.text for word in words if word.letters and not any(letter.text for letter in word.letters)]:
+        named = ", ".join(f"“{text}”" for text in unspelled[:NAMED])
+        more = f" and {len(unspelled) - NAMED} more" if len(unspelled) > NAMED else ""
+        told.append(
+            f"{len(unspelled)} of {len(words)} words cannot be spelled in the model's letters and match any sound: "
+            f"{named}{more}; sonant[align] spells numbers and other scripts."
+        )
     if found.untold:
         named = ", ".join(f"{start:.1f} to {end:.1f} s" for start, end in found.untold[:NAMED])
         more = f" and {len(found.untold) - NAMED} more" if len(found.untold) > NAMED else ""

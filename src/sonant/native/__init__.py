@@ -92,6 +92,7 @@ def align(
     `memory` bytes suffice for any proof, if it may take longer.
     The score is the sum of log-probabilities along the way, costs left out; cells are those that were looked at.
     """
+    memory = max(memory, 4)  # a quarter is for the ways of a frame, and none at all means that they are not noted
     return _native.align(
         log_probs, tokens, blank, wildcard_cost, unit_begins, unit_ends, unit_costs, threshold, exact, memory,
         most_cells,
