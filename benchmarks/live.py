@@ -1,24 +1,26 @@
 """How soon are words shown and final in live captions, how often do they change, and what do they cost?
 
-    python benchmarks/live.py FOLDER [--strings|--speaker 8226] [--model MODEL] [--minutes 4] [--invented] [--running]
+    python benchmarks/live.py DATA [--model ENGLISH] [--lm LM] [--share 1] [--quick]
 
-Utterances of a manifest (`--strings`: strings of five digits made of FSDD's recordings 0 to 4) are put together with
-pauses and fed to streams of several settings, a tenth of a second at a time; of a `--speaker` all utterances follow one
-another as they were read. Latencies count from a word's end: of strings where its sound ends, of other speech where
-its TextGrid (`alignments/` beside the manifest) has it, or else the transcript of the whole recording. `aware` ones
-add the processor's time, of one thread, and what waits for it. `erased` are words taken back, a final word.
-`--invented` counts words in minutes of silence, noises, music and babble instead; `--running` normalises by the level
-so far in place of the window's own. Written to results/live.json.
+DATA holds `fsdd`, `librispeech-dev` and `librispeech-train` (of which speaker 8226 has TextGrids), each with
+manifest.jsonl. The built-in model hears strings of digits, `--model` the other two, with `--lm` by beam search too;
+both hear silence, noises, music and babble, and an hour of speech. Streams are fed a tenth of a second at a time.
+Latencies (p50, p95, p99, in seconds) count from a word's end: of digits where its sound ends, of 8226 where the
+TextGrid has it, of librispeech-dev where `sonant.align` places the text by the same model. `aware` ones add the
+processor's time, of one thread, and what waits for it; `erased` are words taken back, a final word. `--share` shortens
+all of it (minutes are in the result), `--quick` to a smoke test. Each part is written to results/live.json as it ends.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,22 +28,14 @@ import sonant
 from sonant import audio
 from sonant.stream import common_prefix
 from sonant.text import count_errors
-from sonant.windows import Level
-from windows import levelled, read_strings, read_utterances  # this folder's script
+from windows import levelled  # this folder's script
 
 from machine import describe, write_result  # isort: skip
 
 RATE = 16000
 PIECE = RATE // 10
-DEFAULT = {"step": 0.4, "window": 8.0, "margin": 1.0, "endpoint": 0.8, "hold": 0.2}
-GRID = [
-    {},
-    *({"margin": margin} for margin in (0.3, 0.6, 1.5)),
-    *({"window": window} for window in (4.0, 6.0, 12.0)),
-    *({"step": step} for step in (0.2, 0.6)),
-    *({"endpoint": endpoint} for endpoint in (0.5, 1.2)),
-    *({"hold": hold} for hold in (0.0, 0.1, 0.3)),
-]
+SPEAKER = "8226"
+MINUTES = {"speech": 10.0, "sound": 10.0, "hour": 60.0}
 
 
 @dataclass
@@ -66,14 +60,15 @@ class Followed:
     """Of the processor."""
 
 
-def follow(stream: sonant.Stream, samples: np.ndarray) -> Followed:
-    seen, busy = Followed(), 0.0
+def follow(stream: sonant.Stream, samples: np.ndarray, last: bool = True, began: float = 0.0) -> Followed:
+    """Feed a stream that is `began` seconds old, and end it if this is its last sound."""
+    seen, busy = Followed(), began
     shown: list[str] = []
     pieces = [samples[i : i + PIECE] for i in range(0, len(samples), PIECE)]
-    for i in range(len(pieces) + 1):
-        began = time.process_time()
+    for i in range(len(pieces) + last):
+        clock = time.process_time()
         events = stream.feed(pieces[i]) if i < len(pieces) else stream.finish()
-        spent = time.process_time() - began
+        spent = time.process_time() - clock
         seen.seconds += spent
         now = stream.seconds
         busy = max(busy, now) + spent
@@ -143,45 +138,40 @@ def sound_end(clip: np.ndarray) -> int:
     return int(np.flatnonzero(power > power.max() * 0.05**2)[-1]) + 1
 
 
-def speech_recordings(folder: Path, minutes: float) -> list[Recording]:
-    """Each speaker's utterances in turn, with pauses."""
-    utterances = read_utterances(folder, None)
-    speakers = sorted({speaker for *_, speaker in utterances})[:4]
-    random, made = np.random.default_rng(0), []
+def read_speakers(folder: Path, minutes: float, only: str | None = None) -> list[Recording]:
+    """Speakers' utterances in the order in which they were read, without pauses in between; ends from TextGrids."""
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").open(encoding="utf-8")]
+    speakers = [only] if only else sorted({row["speaker"] for row in rows})
+    made: list[Recording] = []
     for speaker in speakers:
-        parts, said, total = [], [], 0
-        for samples, text, who in utterances:
-            if who == speaker and total < minutes * 60 * RATE / len(speakers):
-                pause = random.standard_normal(int(random.uniform(0.2, 1.5) * RATE)).astype(np.float32) * 1e-4
-                parts += [samples, pause]
-                said += text.split()
-                total += len(samples) + len(pause)
-        made.append(Recording(np.concatenate(parts), said, None))
+        parts, said, ends, total = [], [], [], 0
+        for row in sorted((row for row in rows if row["speaker"] == speaker), key=lambda row: row["audio_filepath"]):
+            path = folder / row["audio_filepath"]
+            grid = folder / "alignments" / f"{path.stem}.TextGrid"
+            said += row["text"].upper().split()
+            if grid.exists():
+                ends += [total / RATE + word.end for word in sonant.Transcript.read(grid).words]
+            parts.append(audio.read(path))
+            total += len(parts[-1])
+            if total > minutes * 60 * RATE / min(len(speakers), 10):
+                break
+        made.append(Recording(np.concatenate(parts), said, ends if len(ends) == len(said) else None))
+        if sum(len(recording.samples) for recording in made) > minutes * 60 * RATE:
+            break
     return made
 
 
-def speaker_recording(folder: Path, speaker: str, minutes: float) -> Recording:
-    """One speaker's utterances in the order in which they were read, without pauses in between."""
-    rows = [json.loads(line) for line in (folder / "manifest.jsonl").open(encoding="utf-8")]
-    parts, said, ends, total = [], [], [], 0
-    for row in sorted((row for row in rows if row["speaker"] == speaker), key=lambda row: row["audio_filepath"]):
-        path = folder / row["audio_filepath"]
-        grid = folder / "alignments" / f"{path.stem}.TextGrid"
-        said += row["text"].upper().split()
-        if grid.exists():
-            ends += [total / RATE + word.end for word in sonant.Transcript.read(grid).words]
-        parts.append(audio.read(path))
-        total += len(parts[-1])
-        if total > minutes * 60 * RATE:
-            break
-    return Recording(np.concatenate(parts), said, ends if len(ends) == len(said) else None)
+def place(asr: sonant.Recognizer, recording: Recording) -> Recording:
+    """Where the words end that were said, by forced alignment of the model's own emissions."""
+    words = asr.align(recording.samples, " ".join(recording.said), RATE, star="none", leave_out=False).words
+    return Recording(recording.samples, recording.said, [word.end for word in words])
 
 
-def measure(asr: sonant.Recognizer, recordings: list[Recording], settings: dict[str, float]) -> dict:
+def measure(asr: sonant.Recognizer, recordings: list[Recording]) -> dict:
     """One row of results, over all recordings."""
     followed, offline = [], []
     for recording in recordings:
-        with asr.stream(**settings) as stream:
+        with asr.stream() as stream:
             followed.append(follow(stream, recording.samples))
         offline.append(asr.transcribe(recording.samples, RATE))
     audio_seconds = sum(len(r.samples) for r in recordings) / RATE
@@ -190,8 +180,9 @@ def measure(asr: sonant.Recognizer, recordings: list[Recording], settings: dict[
     for recording, seen, talk in zip(recordings, followed, offline, strict=True):
         said += recording.said
         whole += [word.text.upper() for word in talk.words]
-        truth += recording.said if recording.ends else [word.text.upper() for word in talk.words]
-        ends += [shift + end for end in (recording.ends or [word.end for word in talk.words])]
+        assert recording.ends is not None, "nobody knows where its words end"
+        truth += recording.said
+        ends += [shift + end for end in recording.ends]
         for name, times, words in (
             ("shown", first_shown(seen), seen.final),
             ("committed", seen.committed, seen.final),
@@ -201,8 +192,8 @@ def measure(asr: sonant.Recognizer, recordings: list[Recording], settings: dict[
         shift += len(recording.samples) / RATE
     final = joined["committed"][1]
     return {
-        **DEFAULT,
-        **settings,
+        "minutes": round(audio_seconds / 60, 2),
+        "words": len(said),
         "wer": wer(said, final),
         "wer_offline": wer(said, whole),
         "wer_to_offline": wer(whole, final),
@@ -248,61 +239,92 @@ def sounds(speech: list[np.ndarray], seconds: int) -> dict[str, np.ndarray]:
     }
 
 
-def invented(asr: sonant.Recognizer, speech: list[np.ndarray], seconds: int) -> list[dict]:
-    """Words a minute in each sound: from the stream's beginning, and after a minute of speech."""
-    rows = []
-    before = np.concatenate([speech[0], np.zeros(2 * RATE, np.float32)])
+def invented(asr: sonant.Recognizer, speech: list[np.ndarray], seconds: int) -> dict[str, dict]:
+    """Words a minute in each sound, streamed, of the whole file, and of the file without the gate for noise."""
+    everything = sonant.Recognizer(asr.checkpoint, asr.engine, asr.decoder, sure=0.0)
+    found = {}
     for name, samples in sounds(speech, seconds).items():
-        row: dict[str, object] = {"sound": name}
-        for place, lead in (("at once", np.zeros(0, np.float32)), ("after speech", before)):
-            seen = follow(asr.stream(), np.concatenate([lead, samples]))
-            heard = [i for i, (now, _) in enumerate(seen.committed) if now > len(lead) / RATE]
-            row[place] = round(len(heard) / seconds * 60, 2)
-        row["offline"] = round(len(asr.transcribe(samples, RATE).words) / seconds * 60, 2)
-        print(row, flush=True)
-        rows.append(row)
-    return rows
+        counts = {
+            "streamed": len(follow(asr.stream(), samples).final),
+            "offline": len(asr.transcribe(samples, RATE).words),
+            "ungated": len(everything.transcribe(samples, RATE).words),
+        }
+        found[name] = {way: round(count / seconds * 60, 2) for way, count in counts.items()}
+        print(name, found[name], flush=True)
+    return found
 
 
-def by_the_level_so_far(level: Level, samples: np.ndarray) -> np.ndarray:
-    """What `--running` puts in the place of `Level.normalise`."""
-    deviation = np.sqrt(level.squares / max(level.count, 1) + 1e-7)
-    return ((samples - level.mean) / deviation).astype(np.float32)
+def drift(asr: sonant.Recognizer, recordings: list[Recording], minutes: float) -> dict:
+    """An hour of one stream: the first minutes beside the last, in latency, processor time and memory."""
+    parts = [recording.samples for recording in recordings]
+    once = np.concatenate(parts)
+    begins = np.cumsum([0, *map(len, parts)]) / RATE
+    ends = np.concatenate([np.add(r.ends, begin) for r, begin in zip(recordings, begins, strict=False)])
+    said = [word for recording in recordings for word in recording.said]
+    rounds = max(round(minutes * 60 * RATE / len(once)), 2)
+    stream, length, rows = asr.stream(), len(once) / RATE, []
+    for i in range(rounds):
+        seen = follow(stream, once, last=i == rounds - 1, began=i * length)
+        committed = [(now - i * length, busy - i * length) for now, busy in seen.committed]
+        row = {"minute": round(i * length / 60, 1), "committed": latencies(committed, seen.final, said, list(ends))}
+        row |= {"wer": wer(said, seen.final), "processor_seconds": round(seen.seconds, 1)}
+        rows.append({**row, "resident_megabytes": round(resident() / 2**20)})
+    return {"minutes": round(rounds * length / 60, 1), "first": rows[0], "last": rows[-1]}
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a folder with manifest.jsonl")
-    parser.add_argument("--model", help="a folder or name; the built-in model where not given")
-    parser.add_argument("--strings", action="store_true", help="make strings of FSDD's digits")
-    parser.add_argument("--speaker", help="this one alone, as read")
-    parser.add_argument("--minutes", type=float, default=4.0)
-    parser.add_argument("--lm", help="a language model, for a beam search")
+    parser.add_argument("data", type=Path, help="the folder of fsdd, librispeech-dev and librispeech-train")
+    parser.add_argument("--model", help="an English model; the built-in one alone where not given")
+    parser.add_argument("--lm", help="a language model for it")
     parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--settings", help="one line of JSON in place of the grid")
-    parser.add_argument("--invented", action="store_true", help="count words where nobody speaks")
-    parser.add_argument("--running", action="store_true", help="normalise by the level so far")
-    parser.add_argument("--name", default="live", help="of the file under results/")
+    parser.add_argument("--share", type=float, default=1.0, help="of ten minutes each and an hour")
+    parser.add_argument("--quick", action="store_true", help="seconds of each")
     options = parser.parse_args()
-    if options.running:
-        Level.normalise = by_the_level_so_far
-    asr = sonant.load(options.model, precision=options.precision, threads=1, lm=options.lm)
-    if options.invented:
-        read = read_strings if options.strings else lambda folder: read_utterances(folder, None)
-        rows = invented(asr, [samples for samples, *_ in read(options.folder)], round(options.minutes * 60))
-    else:
-        make = digit_recordings if options.strings else speech_recordings
-        if options.speaker:
-            recordings = [speaker_recording(options.folder, options.speaker, options.minutes)]
-        else:
-            recordings = make(options.folder, options.minutes)
-        rows = []
-        for settings in [json.loads(options.settings)] if options.settings else GRID:
-            rows.append(measure(asr, recordings, settings))
-            print(json.dumps(rows[-1]), flush=True)
-    facts = {"data": options.folder.name, "model": asr.checkpoint.name, "minutes": options.minutes}
-    facts |= {"normalised": "running" if options.running else "by window", "lm": options.lm}
-    write_result(options.name, {"machine": describe(), **facts, "rows": rows})
+    share = 0.01 if options.quick else options.share
+    minutes = {name: share * value for name, value in MINUTES.items()}
+    result: dict[str, Any] = {
+        "machine": describe(),
+        "share": share,
+        "lm": Path(options.lm).name if options.lm else None,
+    }
+
+    def keep(model: str, part: str, figures: dict) -> None:
+        result.setdefault(model, {})[part] = figures
+        print(model, part, json.dumps(figures), flush=True)
+        write_result("live", result)
+
+    asr = sonant.load(precision=options.precision, threads=1)
+    digits = digit_recordings(options.data / "fsdd", minutes["speech"])
+    todo = [("built-in", asr, {"digits": digits})]
+    if options.model:
+        english = sonant.load(options.model, precision=options.precision, threads=1, lm=False)
+        name = Path(english.checkpoint.name).name
+        read = read_speakers(options.data / "librispeech-dev", minutes["speech"])
+        sets = {"speaker 8226": read_speakers(options.data / "librispeech-train", minutes["speech"], SPEAKER)}
+        sets["librispeech-dev"] = [place(english, recording) for recording in read]
+        todo.append((name, english, sets))
+        if options.lm:
+            beam = sonant.load(options.model, precision=options.precision, threads=1, lm=options.lm)
+            todo.append((f"{name} with a language model", beam, sets))
+    for name, asr, sets in todo:
+        for part, recordings in sets.items():
+            keep(name, part, measure(asr, recordings))
+    for name, asr, sets in todo:
+        *_, recordings = sets.values()
+        keep(
+            name,
+            "invented words a minute",
+            invented(asr, [r.samples for r in recordings], round(minutes["sound"] * 60)),
+        )
+    for name, asr, sets in todo[:2]:
+        *_, recordings = sets.values()
+        keep(name, "one stream of an hour", drift(asr, recordings, minutes["hour"]))
 
 
 if __name__ == "__main__":

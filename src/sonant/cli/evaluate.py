@@ -91,11 +91,10 @@ def run(
         sources = [model] if against is None else [model, against]
         if alignments is not None or save_times:
             raise SystemExit(judge_times(sources, utterances, alignments, save_times, by, output, format, runner))
-        names = name_journals(output, manifest)
         rules = Normalisation("as is" if match_case else "lower", keep, not no_digits, raw)
         evaluations = [  # one model after the other, for two large ones may not fit side by side
             evaluate_one(load_model(source, **runner), utterances, rules, seed, journal)
-            for source, journal in zip(sources, names, strict=False)
+            for source, journal in zip(sources, name_journals(output, manifest), strict=False)
         ]
         tell(evaluations, by or [], output, None if format is Format.json else (worst, confusions))
     raise SystemExit(FAILED if any(evaluation.failures for evaluation in evaluations) else DONE)
