@@ -114,7 +114,7 @@ def main() -> None:
             labelled = part_of(options.labelled, minutes, options.work)
             learn = [f"data.train={labelled}", f"schedule.steps={options.fine}"]
             train("ctc-scratch-small", run, [*common, *learn, *start])
-            cell = {"best": min(scores(run), key=lambda score: score["wer"]), "curve": scores(run)}
+            cell = {"best": min(scores(run), key=lambda score: score["cer"]), "curve": scores(run)}
             if options.lm:
                 cell["decoded"] = with_lm(run / "model", options.dev, options.lm)
             result["fine_tuning"].setdefault(minutes, {})[kind] = cell
