@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,11 @@ class Task(Protocol):
     """What stands between the texts of joined utterances."""
     notes: tuple[str, ...]
     """What the user should know before the run, a sentence each."""
-    target: Literal["text", "label", "speaker"]
-    """The field of a manifest's lines that is learnt, if any is."""
+
+    @property
+    def target(self) -> str:
+        """The field of a manifest's lines that is learnt, if any is."""
+        ...
 
     @property
     def labelled(self) -> bool:
