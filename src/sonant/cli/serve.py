@@ -134,9 +134,22 @@ def _certificate(https: bool, cert: Path | None, key: Path | None) -> tuple[Path
         for path in (cert, key):
             if not path.is_file():
                 raise OptionError(f"{path} must be a file in PEM, but there is none; check the path.")
+        _check_pair(cert, key)
         return cert, key
     if not https:
         return None
     from sonant.server.certificate import own_certificate
 
     return own_certificate()
+
+
+def _check_pair(cert: Path, key: Path) -> None:
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")  # never asks for one
+    except OSError as error:
+        raise OptionError(
+            f"{cert} and {key} must be a certificate and its key in PEM, the key without a password, but TLS cannot "
+            f"use them ({getattr(error, 'reason', None) or error.strerror or error}); check both."
+        ) from error

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,21 @@ def serve(
 
     `certificate` is the paths of a certificate and its key. Raises `OptionError` for an address that cannot be had.
     """
-    listener = _bound(settings.host, settings.port, "--port")
-    other = None if wyoming is None else _bound(settings.host, wyoming, "--wyoming")
+    with ExitStack() as stack:  # closes what listens whatever comes between
+        listener = stack.enter_context(_bound(settings.host, settings.port, "--port"))
+        other = None if wyoming is None else stack.enter_context(_bound(settings.host, wyoming, "--wyoming"))
+        _serve_at(listener, other, models, settings, certificate, started)
+
+
+def _serve_at(
+    listener: socket.socket,
+    other: socket.socket | None,
+    models: Models,
+    settings: ServerSettings,
+    certificate: tuple[Path, Path] | None,
+    started: Callable[[Listening], None],
+) -> None:
+    """The same for what is bound; `other` is Wyoming's."""
     port = int(listener.getsockname()[1])
     urls = addresses(settings.host, port, secure=certificate is not None)
     app = create_app(models, settings, urls)
