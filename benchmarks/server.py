@@ -5,9 +5,11 @@
 The server and the loop are processes of their own with as many threads, and take turns round after round, so that a
 busy machine troubles both alike: `ratio` is the median of the rounds' ratios of requests a second. Requests are WAV
 files over kept connections, from 1, 8 and 64 clients. Streams are fed as fast as the server takes them; how many the
-cores carry is the number of cores over the server's processor seconds a second of sound, which other load changes
-little. `base` is a base-size model with random weights, for its computation alone. `--memory` asks so many short
-requests and notes the server's resident set. Written to results/server.json.
+cores could carry is the number of cores over the server's processor seconds a second of sound, which other load changes
+little. Paced streams are fed at the speed of speech, more and more of them at a time: `late` is how long after a word's
+end its final text came, and they are carried while its 95th percentile is within half a second of a single stream's.
+`base` is a base-size model with random weights, for its computation alone. `--memory` asks so many short requests and
+notes the server's resident set. Written to results/server.json.
 """
 
 from __future__ import annotations
@@ -111,6 +113,27 @@ class Server:
             while json.loads(socket.recv())["type"] != "done":
                 pass
 
+    def paced(self, samples: np.ndarray) -> list[float]:
+        """One stream at the speed of speech: how many seconds after its end each final word came."""
+        piece = RATE // 10
+        with connect(f"ws://127.0.0.1:{self.port}/v1/stream", max_queue=None) as socket:
+            began = time.perf_counter()
+
+            def feed() -> None:
+                for start in range(0, len(samples), piece):
+                    time.sleep(max(0.0, began + (start + piece) / RATE - time.perf_counter()))
+                    socket.send(samples[start : start + piece].tobytes())
+                socket.send('{"type": "finish"}')
+
+            feeder = threading.Thread(target=feed)
+            feeder.start()
+            late: list[float] = []
+            while (message := json.loads(socket.recv()))["type"] != "done":
+                words = message["words"] if message["type"] == "final" else []
+                late += [time.perf_counter() - began - word["end"] for word in words]
+            feeder.join()
+        return late
+
     def close(self) -> None:
         self.process.terminate()
         self.process.wait()
@@ -209,6 +232,23 @@ def streams(server: Server, samples: np.ndarray, rounds: int) -> list[dict[str, 
     return rows
 
 
+def paced(server: Server, samples: np.ndarray, counts: list[int]) -> Iterator[dict[str, Any]]:
+    """Lateness by how many streams there are at a time, until they are too many; ends with how many were carried."""
+    alone = carried = 0.0
+    for count in counts:
+        cpu = server.cpu
+        with ThreadPoolExecutor(count) as pool:
+            late = [second for seconds in pool.map(server.paced, [samples] * count) for second in seconds]
+        p50, p95, p99 = np.quantile(late, (0.5, 0.95, 0.99))
+        alone = alone or p95
+        row = {"paced": count, "late_p50": round(p50, 3), "late_p95": round(p95, 3), "late_p99": round(p99, 3)}
+        yield row | {"cores_busy": round((server.cpu - cpu) * RATE / len(samples), 3)}
+        if p95 > alone + 0.5:
+            break
+        carried = count
+    yield {"paced_carried": int(carried)}
+
+
 def memory(server: Server, count: int) -> Iterator[list[float]]:
     """How many requests there were, and megabytes after them; twenty times."""
     body, some = wav(speech(0.4)), max(count // 20, 1)
@@ -229,6 +269,10 @@ def measure(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             row: dict[str, Any] = {"requests": requests(server, loop, wav(samples), options)}
             row["streams"] = streams(server, speech(options.stream_seconds), max(1, options.rounds // 2))
             yield row
+            for point in paced(server, speech(options.stream_seconds), options.paced):
+                print(json.dumps(point), file=sys.stderr)
+                row.setdefault("paced", []).append(point)
+                yield row
             for point in memory(server, options.memory if name == options.models[0] else 0):
                 row.setdefault("memory", []).append(point)
                 yield row
@@ -246,6 +290,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--paced", type=int, nargs="*", default=[1, 2, 4, 8, 12, 16, 24, 32], help="streams at a time")
     parser.add_argument("--memory", type=int, default=0, metavar="REQUESTS", help="for the curve of memory")
     options = parser.parse_args()
     path = RESULTS / "server.json"
