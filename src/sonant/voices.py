@@ -6,6 +6,7 @@ be taken out of it by name.
 
 from __future__ import annotations
 
+import math
 import zipfile
 from dataclasses import dataclass, field
 from os import PathLike
@@ -31,6 +32,8 @@ class Voices:
     """For each name the sum of the vectors (E,) of its recordings."""
     counts: dict[str, int] = field(default_factory=dict[str, int])
     """Of recordings."""
+    impostors: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    """(M, E): the vectors of recordings of others, whom nobody names."""
 
     @property
     def names(self) -> list[str]:
@@ -56,6 +59,29 @@ class Voices:
         near = {name: float(vector @ total / max(np.linalg.norm(total), 1e-12)) for name, total in self.sums.items()}
         return sorted(near.items(), key=lambda item: -item[1])
 
+    def threshold(self, rate: float) -> float:
+        """The score from which a voice counts as known, so that a stranger is known with a probability of `rate`.
+
+        It stands just above the kth highest of the scores that the M impostors have with whoever they are nearest to,
+        k being the whole part of `rate` times (M + 1): of M + 1 strangers alike, one taken by chance is among the k
+        highest with a probability of k / (M + 1). Raises `OptionError` where M is too few for any k, or nobody is
+        enrolled.
+        """
+        if not self.sums:
+            raise OptionError("Strangers are told from those who are enrolled, but nobody is; enrol somebody.")
+        count = len(self.impostors)
+        place = math.floor(rate * (count + 1) + 1e-9)
+        if place < 1:
+            raise OptionError(
+                f"A false-accept rate of {rate:g} is known from {math.ceil(1 / rate) - 1} other voices or more, but "
+                f"the store has {count}; give it more by --impostors, or ask for {math.ceil(1e3 / (count + 1)) / 1e3:g}."
+                if count
+                else "A false-accept rate is known from other people's voices, but the store has none; "
+                "give it some by --impostors FOLDER."
+            )
+        nearest = np.sort([self.scores(vector)[0][1] for vector in self.impostors])
+        return float(np.nextafter(nearest[-place], math.inf))
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write to `path`, readable by its owner alone, whole or not at all."""
         names = self.names
@@ -65,6 +91,7 @@ class Voices:
             "names": np.array(names, dtype=np.str_),
             "sums": np.stack([self.sums[name] for name in names]) if names else np.zeros((0, 0)),
             "counts": np.array([self.counts[name] for name in names], np.int64),
+            "impostors": self.impostors,
         }
         with open_output(path, private=True) as file:
             np.savez(file, allow_pickle=False, **arrays)  # stored, not packed
@@ -80,11 +107,13 @@ class Voices:
                 if int(arrays["format"]) != FORMAT:
                     raise ValueError(f"its format is {int(arrays['format'])}, not {FORMAT}")
                 names = [str(name) for name in arrays["names"]]
-                sums, counts = arrays["sums"], arrays["counts"]
+                sums, counts, others = arrays["sums"], arrays["counts"], arrays["impostors"]
                 fingerprint = str(arrays["fingerprint"])
             if sums.ndim != 2 or sums.dtype != np.float64 or not len(names) == len(sums) == len(counts):
                 raise ValueError("its arrays do not belong together")
-            if not np.isfinite(sums).all():
+            if others.ndim != 2 or others.dtype != np.float64 or (others.size and others.shape[1] != sums.shape[1] > 0):
+                raise ValueError("its impostors are no vectors")
+            if not (np.isfinite(sums).all() and np.isfinite(others).all()):
                 raise ValueError("its numbers are not finite")
         except FileNotFoundError:
             raise OptionError(f"There are no voices at {path}; enrol some by sonant identify --enroll.") from None
@@ -93,7 +122,8 @@ class Voices:
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split())
             raise OptionError(f"{path} must be a file of voices, but is damaged or another ({reason}).") from error
-        return cls(fingerprint, dict(zip(names, sums, strict=True)), dict(zip(names, map(int, counts), strict=True)))
+        counted = dict(zip(names, map(int, counts), strict=True))
+        return cls(fingerprint, dict(zip(names, sums, strict=True)), counted, others)
 
     @classmethod
     def of_model(cls, path: str | PathLike[str], fingerprint: str, model: str) -> Voices:

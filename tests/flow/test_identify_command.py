@@ -68,6 +68,28 @@ def test_voices_are_enrolled_named_verified_and_forgotten(
     assert capsys.readouterr().out == f"{store} knows ben (1)\n"
 
 
+def test_a_false_accept_rate_is_held_among_those_who_were_heard(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path, clips: list[Path]
+) -> None:
+    saved(tmp_path / "voice", TINY, "ForXVector", False)
+    options = ["--model", tmp_path / "voice", "--precision", "fp32"]
+    store, others = tmp_path / "voices.npz", tmp_path / "others" / "more"
+    others.mkdir(parents=True)
+    for seed in range(9):
+        soundfile.write(others / f"{seed}.wav", 0.1 * np.random.default_rng(50 + seed).standard_normal(RATE), RATE)
+    assert run(monkeypatch, "identify", "--enroll", f"anna={clips[0]}", "--store", store, *options) == 0
+    named = [*sorted(others.iterdir()), "--voices", store, "--format", "json", *options]
+    assert run(monkeypatch, "identify", *named, "--false-accept", "0.2") == 2
+    assert "but the store has none; give it some by --impostors FOLDER." in capsys.readouterr().err
+    assert run(monkeypatch, "identify", "--impostors", others.parent, "--store", store, *options) == 0
+    assert capsys.readouterr().out == f"{store} knows anna (1), and 9 impostors\n"
+    assert run(monkeypatch, "identify", *named, "--false-accept", "0.2") == 0
+    speakers = [json.loads(line)["speaker"] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(map(str, speakers)) == ["None"] * 8 + ["anna"]  # two of ten strangers alike: one of these nine, or
+    assert run(monkeypatch, "identify", *named, "--false-accept", "0.01") == 2  # the one to come
+    assert "known from 99 other voices or more, but the store has 9; give it more" in capsys.readouterr().err
+
+
 def test_a_threshold_that_the_model_brings_is_taken(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path, clips: list[Path]
 ) -> None:
@@ -91,6 +113,8 @@ def test_uses_that_do_not_go_together_are_refused(
         (["--enroll", "a.wav", "--store", "v.npz"], "is NAME=FILE, but 'a.wav' came"),
         (["--enroll", "--store", "v.npz"], "There must be at least one file"),
         (["a.wav", "--forget", "a", "--store", "v.npz"], "go together; give both"),
+        (["a.wav", "--false-accept", "0.1"], "--false-accept sets the threshold of --voices"),
+        (["--impostors", tmp_path], "--store is the file that"),
         (["a.wav", "--verify"], "--verify compares two files, but 1 came"),
         (["a.wav", "b.wav", "--verify", "--voices", "v.npz"], "different uses; choose one"),
         (["--enroll", "a=a.wav", "--store", tmp_path / "no" / "v.npz"], "because its folder does not exist"),

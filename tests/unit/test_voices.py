@@ -85,3 +85,31 @@ def test_names_must_be_readable_and_known() -> None:
     for name in ("", " ", "a\x1b[2J"):
         with pytest.raises(OptionError, match=r"must have a name that can be read"):
             voices.add(name, unit(1, 0, 0))
+
+
+def test_a_threshold_lets_the_share_of_strangers_through_that_was_asked_for() -> None:
+    """Over many stores and strangers, as often as promised."""
+    random, accepted = np.random.default_rng(0), []
+    for _ in range(300):
+        voices = enrolled()
+        voices.impostors = np.array([unit(*random.standard_normal(3)) for _ in range(19)], np.float64)
+        threshold = voices.threshold(0.1)
+        nearest = sorted(voices.scores(vector)[0][1] for vector in voices.impostors)
+        assert nearest[-3] < nearest[-2] < threshold <= nearest[-1]
+        accepted += [voices.scores(unit(*random.standard_normal(3)))[0][1] >= threshold for _ in range(20)]
+    assert np.mean(accepted) == pytest.approx(0.1, abs=0.02)
+
+
+def test_what_a_rate_needs_is_said(tmp_path: Path) -> None:
+    voices = enrolled()
+    with pytest.raises(OptionError, match=r"but the store has none;"):
+        voices.threshold(0.1)
+    voices.impostors = np.eye(3)
+    voices.save(tmp_path / "v.npz")
+    again = Voices.read(tmp_path / "v.npz")
+    np.testing.assert_array_equal(again.impostors, np.eye(3))
+    assert again.threshold(0.25) == voices.threshold(0.25)
+    with pytest.raises(OptionError, match=r"from 9 other voices or more, but the store has 3; .* for 0\.25\.$"):
+        again.threshold(0.1)
+    with pytest.raises(OptionError, match=r"but nobody is; enrol somebody\.$"):
+        Voices("model a", impostors=np.eye(3)).threshold(0.5)

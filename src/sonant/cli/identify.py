@@ -34,6 +34,12 @@ def run(
     forget: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Take a voice out of the store.")] = None,
     store: Annotated[Path | None, typer.Option(help="Where enrolled voices are kept: voices.npz.")] = None,
     voices: Annotated[Path | None, typer.Option(help="Name the speakers that were enrolled there.")] = None,
+    impostors: Annotated[
+        Path | None, typer.Option(help="Folder of others' recordings, one a person, kept as vectors: for rates.")
+    ] = None,
+    false_accept: Annotated[
+        float | None, typer.Option(help="Share of strangers that may be taken for somebody: 0.01.", min=1e-6, max=0.5)
+    ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Is it one speaker in two files?")] = False,
     threshold: Annotated[
         float | None, typer.Option(help="Score from which a voice counts as known; the model's where not given.")
@@ -53,15 +59,18 @@ def run(
     """
     with reporting(debug):
         files = files or []
-        check_use(files, enroll, forget or [], store, voices, verify)
+        check_use(files, enroll, forget or [], impostors, store, voices, verify)
+        if false_accept is not None and (not voices or threshold is not None):
+            raise OptionError("--false-accept sets the threshold of --voices; give it with them, without --threshold.")
         asr = load_model(model, lm=False, engine=engine, device=device, precision=precision, threads=threads)
         if store:
-            failed = change_store(asr, store, [split_name(file) for file in files], forget or [], debug)
+            enrolled = [split_name(file) for file in files]
+            failed = change_store(asr, store, enrolled, forget or [], impostors, debug)
         elif verify:
             failed = compare(asr, files, threshold_of(asr, threshold), format)
         elif voices:
             known = open_voices(asr, voices)
-            least = threshold_of(asr, threshold)
+            least = threshold_of(asr, threshold) if false_accept is None else known.threshold(false_accept)
             failed = for_each(files, lambda file, bar: name_speaker(asr, known, least, file, bar, format), debug)
         else:
             failed = for_each(files, lambda file, bar: label(asr, file, step, bar, format), debug)
@@ -69,19 +78,27 @@ def run(
 
 
 def check_use(
-    files: list[str], enroll: bool, forget: list[str], store: Path | None, voices: Path | None, verify: bool
+    files: list[str],
+    enroll: bool,
+    forget: list[str],
+    impostors: Path | None,
+    store: Path | None,
+    voices: Path | None,
+    verify: bool,
 ) -> None:
     """Raise `OptionError` for options that do not go together."""
-    if bool(store) != bool(enroll or forget):
-        raise OptionError("--store is the file that --enroll and --forget change; name it with them, and only then.")
+    if bool(store) != bool(enroll or forget or impostors):
+        raise OptionError(
+            "--store is the file that --enroll, --forget and --impostors change; name it with them, and only then."
+        )
     if sum((bool(store), bool(voices), verify)) > 1:
         raise OptionError("--enroll, --voices and --verify are different uses; choose one of them.")
     if verify and len(files) != 2:
         raise OptionError(f"--verify compares two files, but {len(files)} came; name two.")
-    if not files and not forget:
+    if not files and not forget and not impostors:
         raise OptionError("There must be at least one file, but none came; name it.")
     if bool(enroll) != bool(files) and store:
-        raise OptionError("--enroll and its NAME=FILE go together; give both, or neither beside --forget.")
+        raise OptionError("--enroll and its NAME=FILE go together; give both, or neither of them.")
     if store:
         from sonant.voices import check_store
 
@@ -158,24 +175,48 @@ def as_json(file: str, found: Classification) -> dict[str, Any]:
 
 
 def change_store(
-    asr: Recognizer, store: Path, enrolled: list[tuple[str, str]], forgotten: list[str], debug: bool
+    asr: Recognizer,
+    store: Path,
+    enrolled: list[tuple[str, str]],
+    forgotten: list[str],
+    impostors: Path | None,
+    debug: bool,
 ) -> int:
-    """Forget and enrol; how many recordings failed. The store is written once, at the end."""
+    """Forget, enrol and hear strangers; how many recordings failed. The store is written once, at the end."""
+    import numpy as np
+
     from sonant.identify import read_voice_head
     from sonant.voices import Voices
 
     head = read_voice_head(asr.checkpoint)
-    voices = open_voices(asr, store) if store.exists() or not enrolled else Voices(head.fingerprint)
+    others = find_recordings(impostors) if impostors else []
+    voices = open_voices(asr, store) if store.exists() or forgotten else Voices(head.fingerprint)
     for name in forgotten:
         voices.forget(name)
     names = {file: name for name, file in enrolled}
     if len(names) < len(enrolled):
         raise OptionError("A recording is one person's, but one was named twice; name each once.")
     failed = for_each(list(names), lambda file, bar: voices.add(names[file], asr.embed(file, progress=bar)), debug)
+    if others:
+        vectors: list[FloatArray] = []
+        failed += for_each(others, lambda file, bar: vectors.append(asr.embed(file, progress=bar)), debug)
+        voices.impostors = np.array(vectors, np.float64).reshape(len(vectors), head.width)
     voices.save(store)
     known = ", ".join(f"{name} ({voices.counts[name]})" for name in voices.names) or "nobody"
-    print(f"{store} knows {known}")
+    print(f"{store} knows {known}" + (f", and {len(voices.impostors)} impostors" if len(voices.impostors) else ""))
     return failed
+
+
+def find_recordings(folder: Path) -> list[str]:
+    """All audio and video files below a folder; `OptionError` where there is none."""
+    from sonant.data.layouts import SUFFIXES
+
+    found = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise OptionError(
+            f"--impostors names a folder with recordings of other people, but {folder} has none; name another."
+        )
+    return found
 
 
 def open_voices(asr: Recognizer, path: Path) -> Voices:
