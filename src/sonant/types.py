@@ -135,6 +135,8 @@ class Word:
     confidence: float
     """Geometric mean of its letters' confidences, 0 to 1."""
     letters: tuple[Letter, ...] = ()
+    speaker: str | None = None
+    """Who says it, where that is known: a name, `unknown`, or `speaker 1` and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Words with no long pause between them."""
+    """Words with no long pause between them, of one speaker where speakers are known."""
 
     words: tuple[Word, ...]
     space: str = " "
@@ -192,6 +194,11 @@ class Segment:
     @property
     def end(self) -> float:
         return self.words[-1].end
+
+    @property
+    def speaker(self) -> str | None:
+        """Who says its first word, and so all of it as `label_speakers` cuts segments."""
+        return self.words[0].speaker
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ def transcript_html(transcript: Transcript) -> str:
 def _paragraph(segment: Segment, most: int) -> str:
     minutes, seconds = divmod(int(segment.start), 60)
     words = escape(segment.space).join(map(_word, segment.words[:most]))
-    return f'<p dir="auto"><small style="opacity:.6">{minutes}:{seconds:02}</small> {words}</p>'
+    name = f"<b>{escape(segment.speaker)}</b> " if segment.speaker else ""
+    return f'<p dir="auto"><small style="opacity:.6">{minutes}:{seconds:02}</small> {name}{words}</p>'
 
 
 def _word(word: Word) -> str:

@@ -18,6 +18,7 @@ from sonant.subtitles.readable import Case, in_case
 from sonant.subtitles.srt import from_srt, to_srt
 from sonant.subtitles.tables import from_ctm, from_tsv, to_ctm, to_tsv
 from sonant.subtitles.textgrid import from_textgrid, to_textgrid
+from sonant.subtitles.tidy import clean
 from sonant.subtitles.tree import from_json, to_json
 from sonant.subtitles.webvtt import from_vtt, to_vtt
 from sonant.types import Transcript
@@ -33,8 +34,9 @@ MOST_BYTES = 256 << 20
 
 
 def to_text(transcript: Transcript) -> str:
-    """The words, a line a segment."""
-    return "".join(f"{segment.text}\n" for segment in transcript.segments)
+    """The words, a line a segment, after the name of its speaker where that is known."""
+    names = (f"{clean(segment.speaker)}: " if segment.speaker else "" for segment in transcript.segments)
+    return "".join(f"{name}{segment.text}\n" for name, segment in zip(names, transcript.segments, strict=True))
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,31 @@
 """Advanced SubStation Alpha, `.ass`: cues with a style, whose words may light up as they are said (karaoke).
 
-It carries the text and the times of cues, in hundredths of a second, and with karaoke those of words: not confidences,
-letters or the language. Nothing in a text is ever read as a mark: a brace is written as its wide form, a backslash
-apart from what follows it, both with a joiner, by which they are known when they are read.
+It carries the text, the times in hundredths of a second and the speakers of cues, and with karaoke the times of words:
+not confidences, letters or the language. A speaker is named in the text too, where another one spoke before. Nothing in
+a text is ever read as a mark: a brace is written as its wide form, a backslash apart from what follows it, both with a
+joiner, by which they are known when they are read.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from sonant.subtitles.cues import Cue, CueSpec, cues_of
-from sonant.subtitles.spread import Run, segments_of_cues, timed_segments
-from sonant.subtitles.tidy import JOINER, RIGHT_TO_LEFT_MARK, WIDE, clock, lines_of, parse_clock, refuse, transcript_of
+from sonant.subtitles.spread import CueText, Run, segments_of_cues, timed_segments
+from sonant.subtitles.tidy import (
+    JOINER,
+    RIGHT_TO_LEFT_MARK,
+    WIDE,
+    clean,
+    clock,
+    lines_of,
+    named,
+    parse_clock,
+    refuse,
+    transcript_of,
+)
 from sonant.subtitles.widths import direction_marks
 from sonant.types import Transcript
 
@@ -37,14 +50,24 @@ _NARROW = {"｛": "{", "｝": "}", "\\": "\\"}
 _TAGS = re.compile(r"\{([^{}]*)\}")
 _SYLLABLE = re.compile(r"\\(?:k|K|kf|ko)(\d{1,7})")
 _TEXT = "Text"
+_COMMA = "，"
 
-Event = tuple[float, float, str]
-"""Start and end in seconds, and the text with its marks."""
+
+class Event(NamedTuple):
+    """A line of dialogue."""
+
+    start: float
+    """Seconds from the beginning of the file."""
+    end: float
+    """Seconds from the beginning of the file."""
+    text: str
+    """With its marks, without the speaker's name."""
+    speaker: str | None
 
 
 def to_ass(transcript: Transcript, spec: CueSpec | None = None, *, karaoke: bool = False) -> str:
     """The cues of a transcript; with `karaoke`, words turn from grey to white as they are said."""
-    cues = list(cues_of(transcript.segments, spec, transcript.language))
+    cues = list(cues_of(named(transcript.segments), spec, transcript.language))
     backwards = any(RIGHT_TO_LEFT_MARK in direction_marks(["a " + text for text in cue.texts]) for cue in cues)
     return ass_head(right_to_left=backwards) + "".join(ass_lines(cues, karaoke=karaoke))
 
@@ -59,7 +82,12 @@ def ass_lines(cues: Iterable[Cue], *, karaoke: bool = False) -> Iterator[str]:
     for cue in cues:
         start, end = _hundredths(cue.start), max(_hundredths(cue.end), _hundredths(cue.start) + 1)
         text = _syllables(cue, start, end) if karaoke else _plain(cue)
-        yield f"Dialogue: 0,{_clock(start)},{_clock(end)},Default,,0,0,0,,{text}\n"
+        yield f"Dialogue: 0,{_clock(start)},{_clock(end)},Default,{_field(cue.speaker)},0,0,0,,{text}\n"
+
+
+def _field(speaker: str | None) -> str:
+    """A name between commas, which must not hold any: they become wide ones."""
+    return (speaker or "").replace(",", _COMMA)
 
 
 def _plain(cue: Cue) -> str:
@@ -113,11 +141,11 @@ def from_ass(text: str) -> Transcript:
     if not section and text.strip():
         refuse(1, "a section like [Script Info]", lines_of(text)[0])
     events.sort(key=lambda event: event[:2])
-    if not any(_SYLLABLE.search(tags) for _, _, marked in events for tags in _TAGS.findall(marked)):
+    if not any(_SYLLABLE.search(tags) for event in events for tags in _TAGS.findall(event.text)):
         return transcript_of(
-            segments_of_cues((start, end, _lines(_TAGS.sub("", marked))) for start, end, marked in events)
+            segments_of_cues(CueText(e.start, e.end, _lines(_TAGS.sub("", e.text)), e.speaker) for e in events)
         )
-    return transcript_of(timed_segments(_runs(*event) for event in events))
+    return transcript_of(timed_segments(_runs(event) for event in events))
 
 
 def _event(line: str, number: int, columns: list[str] | None) -> Iterator[Event]:
@@ -127,12 +155,15 @@ def _event(line: str, number: int, columns: list[str] | None) -> Iterator[Event]
     fields = line.removeprefix("Dialogue:").split(",", len(columns) - 1)
     if len(fields) < len(columns):
         refuse(number, f"{len(columns)} values between commas", line)
-    named = dict(zip(columns, fields, strict=True))
-    start, end = parse_clock(named["Start"]), parse_clock(named["End"])
+    values = dict(zip(columns, fields, strict=True))
+    start, end = parse_clock(values["Start"]), parse_clock(values["End"])
     if start is None or end is None or start > end:
         refuse(number, "a Start and an End like 0:01:02.34, the first no later than the second", line)
-    if not re.search(r"\{[^{}]*\\p[1-9]", named[_TEXT]):
-        yield start, end, named[_TEXT]
+    if not re.search(r"\{[^{}]*\\p[1-9]", values[_TEXT]):
+        name = clean(values.get("Name", "").replace(_COMMA, ","))
+        shown = re.escape(f"{name}: ".translate(_ESCAPES))
+        text = re.sub(rf"\A((?:\{{[^{{}}]*\}}|{RIGHT_TO_LEFT_MARK})*){shown}", r"\1", values[_TEXT])
+        yield Event(start, end, text if name else values[_TEXT], name or None)
 
 
 def _lines(text: str) -> list[str]:
@@ -144,16 +175,17 @@ def _unescaped(text: str) -> str:
     return _ESCAPED.sub(lambda match: _NARROW[match[1]], text.replace(r"\h", " ").replace(RIGHT_TO_LEFT_MARK, ""))
 
 
-def _runs(start: float, end: float, marked: str) -> Iterator[Run]:
+def _runs(event: Event) -> Iterator[Run]:
     """The text of each syllable with its times; without any, all of it with the event's."""
+    start, end, marked, speaker = event
     now, until, held = start, end, ""
     cursor = start
     for i, part in enumerate(_TAGS.split(marked)):
         if i % 2 == 0:
             held += part
         elif syllables := [int(length) / 100 for length in _SYLLABLE.findall(part)]:
-            yield " ".join(_lines(held)), now, until
+            yield Run(" ".join(_lines(held)), now, until, speaker)
             now = round(min(cursor + sum(syllables[:-1]), end), 3)
             cursor = until = round(min(now + syllables[-1], end), 3)
             held = ""
-    yield " ".join(_lines(held)), now, until
+    yield Run(" ".join(_lines(held)), now, until, speaker)

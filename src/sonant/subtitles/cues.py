@@ -8,7 +8,7 @@ that a stream without pauses is cut as it comes, and just as the whole would be.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 
 from sonant.errors import OptionError
@@ -71,6 +71,8 @@ class Cue:
     end: float
     """Seconds from the beginning of the file, above `start`."""
     lines: tuple[tuple[Piece, ...], ...]
+    speaker: str | None = None
+    """Who says it, where that is known."""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -87,15 +89,16 @@ def cues_of(segments: Iterable[Segment], spec: CueSpec | None = None, language: 
     spec = spec or CueSpec()
     openers = phrase_words(language)
     held: list[Piece] = []
+    speaker: str | None = None
     clock = 0.0
     for segment in tidied(segments):
         for group in _groups(segment.words, segment.space, spec, openers):
             if held:
-                yield (cue := _timed(held, group[0].start, clock, spec, openers))
+                yield replace(cue := _timed(held, group[0].start, clock, spec, openers), speaker=speaker)
                 clock = cue.end
-            held = group
+            held, speaker = group, segment.speaker
     if held:
-        yield _timed(held, None, clock, spec, openers)
+        yield replace(_timed(held, None, clock, spec, openers), speaker=speaker)
 
 
 def _groups(words: Iterable[Word], space: str, spec: CueSpec, openers: frozenset[str]) -> Iterator[list[Piece]]:

@@ -3,6 +3,7 @@ r"""SubRip, `.srt`: cues as text.
 Players read `<b>` and `{\an8}` as marks: a joiner parts the one, wide braces are written for the other, and both are
 known by it when they are read.
 It carries the text and the times of cues: not those of words within them, nor confidences, letters or the language.
+Speakers are named in the text where they change, and are read as text.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from sonant.subtitles.cues import Cue, CueSpec, cues_of
-from sonant.subtitles.spread import segments_of_cues
-from sonant.subtitles.tidy import JOINER, WIDE, clock, lines_of, parse_clock, refuse, transcript_of
+from sonant.subtitles.spread import CueText, segments_of_cues
+from sonant.subtitles.tidy import JOINER, WIDE, clock, lines_of, named, parse_clock, refuse, transcript_of
 from sonant.subtitles.widths import direction_marks
 from sonant.types import Transcript
 
@@ -25,7 +26,7 @@ _TIMES = re.compile(r"\s*(\S+)\s*-->\s*(\S+)(\s.*)?")
 
 def to_srt(transcript: Transcript, spec: CueSpec | None = None) -> str:
     """The cues of a transcript, in UTF-8 without a byte order mark."""
-    return "".join(srt_blocks(cues_of(transcript.segments, spec, transcript.language)))
+    return "".join(srt_blocks(cues_of(named(transcript.segments), spec, transcript.language)))
 
 
 def srt_blocks(cues: Iterable[Cue]) -> Iterator[str]:
@@ -65,7 +66,7 @@ def from_srt(text: str) -> Transcript:
             cues[-1][2].append(_JOINED.sub(lambda match: _NARROW.get(match[1], match[1]), _TAG.sub("", line)))
         else:
             refuse(number, "the number or the times of a cue", line)
-    return transcript_of(segments_of_cues(cues))
+    return transcript_of(segments_of_cues(CueText(*cue) for cue in cues))
 
 
 def _is_number(lines: list[str], number: int) -> bool:

@@ -1,8 +1,9 @@
 """A line a word: TSV for spreadsheets and scripts, NIST's CTM for scoring (sclite) and speech toolkits.
 
-TSV, `.tsv`, under a line of names: start and end in seconds, the word, its confidence, the number of its segment.
+TSV, `.tsv`, under a line of names: start and end in seconds, the word, its confidence, the number of its segment, and
+its speaker where any is known.
 CTM, `.ctm`: file, channel, start, duration, word, confidence. Neither carries letters, language or warnings, and CTM no
-segments: words are read as one segment up to a pause.
+segments or speakers: words are read as one segment up to a pause.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ from sonant.types import Segment, Transcript, Word
 PAUSE = 0.6
 """Seconds between two words of a CTM that end a segment, as they do where words are decoded."""
 _NAMES = ("start", "end", "text", "confidence", "segment")
+_SPEAKER = "speaker"
 _BLANK = re.compile("[ \t]+")
 
 
 def to_tsv(transcript: Transcript) -> str:
     """A line a word, its values between tabs."""
-    rows = ["\t".join(_NAMES)]
+    known = any(word.speaker for word in transcript.words)
+    rows = ["\t".join((*_NAMES, _SPEAKER) if known else _NAMES)]
     for number, segment in enumerate(tidied(transcript.segments), 1):
-        rows += [f"{w.start:.3f}\t{w.end:.3f}\t{w.text}\t{_confidence(w)}\t{number}" for w in segment.words]
+        for w in segment.words:
+            who = f"\t{w.speaker or ''}" if known else ""
+            rows.append(f"{w.start:.3f}\t{w.end:.3f}\t{w.text}\t{_confidence(w)}\t{number}{who}")
     return "\n".join(rows) + "\n"
 
 
@@ -46,7 +51,7 @@ def _confidence(word: Word) -> str:
 
 
 def from_tsv(text: str) -> Transcript:
-    """What `to_tsv` wrote; columns may stand in any order, `confidence` and `segment` may lack.
+    """What `to_tsv` wrote; columns may stand in any order, `confidence`, `segment` and `speaker` may lack.
 
     Raises `OptionError` with the line that is wrong.
     """
@@ -66,9 +71,10 @@ def from_tsv(text: str) -> Transcript:
         confidence = _number(row.get("confidence", "1"))
         if start is None or end is None or confidence is None or start > end:
             refuse(number, "numbers, the start no later than the end", line)
-        words.append((row.get("segment", "1"), Word(row["text"], start, end, confidence)))
+        word = Word(row["text"], start, end, confidence, (), row.get(_SPEAKER, "").strip() or None)
+        words.append((row.get("segment", "1"), word))
     space = spaces_of(word.text for _, word in words)
-    groups = (tuple(word for _, word in group) for _, group in groupby(words, key=lambda pair: pair[0]))
+    groups = (tuple(word for _, word in group) for _, group in groupby(words, key=lambda p: (p[0], p[1].speaker)))
     return transcript_of([Segment(group, space) for group in groups])
 
 

@@ -1,4 +1,4 @@
-"""Praat's TextGrid, `.TextGrid`: a tier of segments, one of words, and one of letters where there are any.
+"""Praat's TextGrid, `.TextGrid`: a tier of segments, one of words, and of letters and speakers where any are known.
 
 It carries texts and times, of letters too: not confidences or the language. Intervals of a tier neither overlap nor
 are empty, so a word ends where the next begins, and lasts a millisecond at least.
@@ -12,13 +12,15 @@ from math import isfinite
 from typing import NamedTuple, NoReturn
 
 from sonant.errors import OptionError
+from sonant.subtitles.spread import segments_by_speaker
 from sonant.subtitles.tidy import clean, tidied, transcript_of
-from sonant.types import Letter, Segment, Transcript, Word
+from sonant.types import Letter, Transcript, Word
 
 TICK = 0.001
 _TOKEN = re.compile(r'"([^"]*(?:""[^"]*)*)"|(?<!\S)([-+]?[0-9][0-9.eE+-]{0,40}|<exists>|<absent>)(?!\S)|![^\n]*')
 _WORDS = re.compile(r"(.*[ -])?(words?|ort)", re.IGNORECASE)
 _SEGMENTS = re.compile(r"(.*[ -])?(segments?|utterances?|sentences?|phrases?)", re.IGNORECASE)
+_SPEAKERS = re.compile(r"(.*[ -])?speakers?", re.IGNORECASE)
 _LETTERS = re.compile(r"(.*[ -])?(letters?|characters?)", re.IGNORECASE)
 
 
@@ -42,14 +44,18 @@ def to_textgrid(transcript: Transcript) -> str:
         if (text := clean(letter.text))
     )
     spans: list[Interval] = []
+    turns: list[Interval] = []
     first = 0
     for segment in segments:
         last = first + len(segment.words)
         spans.append(Interval(words[first].start, words[last - 1].end, segment.text))
+        if segment.speaker:
+            turns.append(spans[-1]._replace(text=segment.speaker))
         first = last
     end = max([transcript.duration, *(tier[-1].end for tier in (words, letters) if tier)])
     end = round(end, 3) or 1.0  # Praat wants some time
     tiers = {"segments": spans, "words": words} | ({"letters": letters} if letters else {})
+    tiers |= {"speakers": turns} if turns else {}
     head = f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = {_number(end)}\n'
     body = "".join(_tier(number, name, tier, end) for number, (name, tier) in enumerate(tiers.items(), 1))
     return f"{head}tiers? <exists>\nsize = {len(tiers)}\nitem []:\n{body}"
@@ -110,6 +116,8 @@ def from_textgrid(text: str) -> Transcript:
         )
     letters = iter(_named(tiers, _LETTERS) or [])
     spans = _named(tiers, _SEGMENTS) or [Interval(0.0, end, "")]
+    turns = iter(_named(tiers, _SPEAKERS) or [])
+    turn = next(turns, None)
     groups: list[list[Word]] = [[] for _ in spans]
     at = 0
     letter = next(letters, None)
@@ -121,12 +129,16 @@ def from_textgrid(text: str) -> Transcript:
             if _middle(letter) >= word.start:
                 own.append(Letter(letter.text, letter.start, letter.end, 1.0))
             letter = next(letters, None)
-        groups[at].append(Word(word.text, word.start, word.end, 1.0, tuple(own)))
+        while turn is not None and _middle(word) >= turn.end:
+            turn = next(turns, None)
+        speaker = turn.text if turn is not None and turn.start <= _middle(word) else None
+        groups[at].append(Word(word.text, word.start, word.end, 1.0, tuple(own), speaker))
     unspaced = any(
         len(group) > 1 and "".join(word.text for word in group) == span.text
         for group, span in zip(groups, spans, strict=True)
     )
-    return transcript_of([Segment(tuple(group), "" if unspaced else " ") for group in groups if group], end)
+    space = "" if unspaced else " "
+    return transcript_of([part for group in groups for part in segments_by_speaker(group, space)], end)
 
 
 def _middle(part: Interval) -> float:

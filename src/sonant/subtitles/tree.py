@@ -9,6 +9,7 @@ confidences have four:
         {"text": "two", "start": 0.1, "end": 0.5, "confidence": 0.9876, "letters": [
             {"text": "t", "start": 0.1, "end": 0.14, "confidence": 0.9912}, ...]}, ...]}]}
 
+Where speakers are known, each segment and each word has a `speaker` behind its other keys.
 Where the decoder was asked for several readings, `alternatives` holds the others, each with `text`, `score`,
 `acoustic`, `lm` and `words`. `language` and `source` may be null; `space` stands between words, and is empty for
 scripts that write none.
@@ -18,9 +19,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any, NoReturn, cast
 
 from sonant.errors import OptionError
+from sonant.subtitles.spread import segments_by_speaker
 from sonant.types import Hypothesis, Letter, Segment, Transcript, Word
 
 
@@ -41,9 +44,11 @@ def to_json(transcript: Transcript, *, indent: int | None = 1) -> str:
                 "end": _time(segment.end),
                 "text": segment.text,
                 "words": [
-                    {**_heard(word), "letters": [_heard(letter) for letter in word.letters]} for word in segment.words
+                    {**_heard(word), "letters": [_heard(letter) for letter in word.letters]} | _speaker(word)
+                    for word in segment.words
                 ],
             }
+            | _speaker(segment)
             for segment in transcript.segments
         ],
     }
@@ -65,7 +70,7 @@ def from_json(text: str) -> Transcript:
         ) from error
     space = _get(tree, "space", str, "the transcript")
     return Transcript(
-        segments=tuple(_segment(node, space) for node in _nodes(tree, "segments", "the transcript")),
+        segments=tuple(part for node in _nodes(tree, "segments", "the transcript") for part in _segments(node, space)),
         duration=_number(tree, "duration", "the transcript"),
         language=_get(tree, "language", str | None, "the transcript"),
         source=_get(tree, "source", str | None, "the transcript"),
@@ -89,6 +94,10 @@ def _heard(part: Word | Letter) -> dict[str, Any]:
     }
 
 
+def _speaker(part: Segment | Word) -> dict[str, str]:
+    return {"speaker": part.speaker} if part.speaker else {}
+
+
 def _reading(hypothesis: Hypothesis) -> dict[str, Any]:
     scores = {key: round(float(getattr(hypothesis, key)), 4) for key in ("score", "acoustic", "lm")}
     return {"text": hypothesis.text, **scores, "words": [_heard(word) for word in hypothesis.words]}
@@ -100,16 +109,19 @@ def _hypothesis(node: object, space: str) -> Hypothesis:
     return Hypothesis(words, score, space, acoustic, lm)
 
 
-def _segment(node: object, space: str) -> Segment:
+def _segments(node: object, space: str) -> Iterator[Segment]:
+    """A segment, or several where speakers change in it."""
     words = tuple(_word(child) for child in _nodes(node, "words", "a segment"))
     if not words:
         raise OptionError("A segment of a transcript must have words, but one has none; pass what was saved.")
-    return Segment(words, space)
+    yield from segments_by_speaker(words, space)
 
 
 def _word(node: object) -> Word:
     letters = tuple(Letter(*_parts(child, "a letter")) for child in _nodes(node, "letters", "a word"))
-    return Word(*_parts(node, "a word"), letters)
+    parts = _parts(node, "a word")
+    known = "speaker" in cast("dict[str, object]", node)
+    return Word(*parts, letters, _get(node, "speaker", str | None, "a word") if known else None)
 
 
 def _parts(node: object, where: str) -> tuple[str, float, float, float]:

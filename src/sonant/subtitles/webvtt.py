@@ -1,6 +1,7 @@
 """WebVTT, `.vtt`: cues for browsers, with the times of words inside where they are to light up (karaoke).
 
-It carries the text and the times of cues, and with karaoke those of words: not confidences, letters or the language.
+It carries the text, the times and the speakers of cues, and with karaoke the times of words: not confidences, letters
+or the language.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from sonant.subtitles.cues import Cue, CueSpec, cues_of
 from sonant.subtitles.spread import CueText, Run, segments_of_cues, timed_segments
-from sonant.subtitles.tidy import RIGHT_TO_LEFT_MARK, clock, lines_of, parse_clock, refuse, transcript_of
+from sonant.subtitles.tidy import RIGHT_TO_LEFT_MARK, clean, clock, lines_of, parse_clock, refuse, transcript_of
 from sonant.subtitles.widths import direction_marks
 from sonant.types import Transcript
 
@@ -20,6 +21,7 @@ STYLE = "STYLE\n::cue(:future) { color: #9a9a9a; }\n\n"
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", RIGHT_TO_LEFT_MARK: "&rlm;", "\u00a0": "&nbsp;"})
 _TIMES = re.compile(r"\s*(\S+)\s+-->\s+(\S+)(\s.*)?")
 _TAG = re.compile(r"<([^<>]{0,1000})>?")
+_VOICE = re.compile(r"v(?:\.[^\s.]*)*(?:[ \t\n]+(.*))?|/v", re.DOTALL)
 
 
 def to_vtt(transcript: Transcript, spec: CueSpec | None = None, *, karaoke: bool = False) -> str:
@@ -41,11 +43,12 @@ def vtt_blocks(cues: Iterable[Cue], *, karaoke: bool = False) -> Iterator[str]:
 
 
 def vtt_text(cue: Cue, *, karaoke: bool = False) -> str:
-    """The lines of a cue, with the times of words for `karaoke`."""
+    """The lines of a cue in its speaker's voice, with the times of words for `karaoke`."""
+    voice = f"<v {cue.speaker.translate(_ESCAPES)}>" if cue.speaker else ""
     if karaoke:
-        return _timed_text(cue)
+        return voice + _timed_text(cue)
     lines = cue.texts
-    return "\n".join(
+    return voice + "\n".join(
         (mark + line).translate(_ESCAPES) for mark, line in zip(direction_marks(lines), lines, strict=True)
     )
 
@@ -70,7 +73,8 @@ def _timed_text(cue: Cue) -> str:
 def from_vtt(text: str) -> Transcript:
     """A segment a cue; its words have their own times where it holds some, and share the cue's by lengths otherwise.
 
-    Notes, styles and all tags but times are left out. Raises `OptionError` with the line that is wrong.
+    Notes, styles and all tags but times and voices are left out. A cue with several voices becomes a segment for each.
+    Raises `OptionError` with the line that is wrong.
     """
     lines = lines_of(text)
     if not re.fullmatch(r"WEBVTT([ \t].*)?", lines[0]):
@@ -84,10 +88,10 @@ def from_vtt(text: str) -> Transcript:
         if number >= block:
             cues += _cue(lines[block - 1 : number], block)
         number += 1
-    if not any(_TAG.search(line) and _is_timed(line) for _, _, texts in cues for line in texts):
-        return transcript_of(segments_of_cues((start, end, list(map(_plain, texts))) for start, end, texts in cues))
+    if not any(_TAG.search(line) and _is_timed(line) for cue in cues for line in cue.lines):
+        return transcript_of(segments_of_cues(part for cue in cues for part in _voices(cue)))
     cues.sort(key=lambda cue: cue[:2])
-    return transcript_of(timed_segments(_runs(start, end, "\n".join(texts)) for start, end, texts in cues))
+    return transcript_of(timed_segments(_runs(cue) for cue in cues))
 
 
 def _cue(block: list[str], number: int) -> Iterator[CueText]:
@@ -99,24 +103,47 @@ def _cue(block: list[str], number: int) -> Iterator[CueText]:
     start, end = (parse_clock(match[1]), parse_clock(match[2])) if match else (None, None)
     if start is None or end is None or start > end:
         refuse(number + at, "times like 01:02.345 --> 01:04.000, the first no later than the second", block[at])
-    yield start, end, block[at + 1 :]
+    yield CueText(start, end, block[at + 1 :])
 
 
-def _plain(line: str) -> str:
-    return html.unescape(_TAG.sub("", line))
+def _voices(cue: CueText) -> Iterator[CueText]:
+    """What each voice says in a cue, its share of the time by its length."""
+    parts: list[tuple[str | None, str]] = [(None, "")]
+    for line in cue.lines:
+        for i, part in enumerate(_TAG.split(line)):
+            if i % 2 == 0:
+                parts[-1] = parts[-1][0], parts[-1][1] + html.unescape(part)
+            elif voice := _VOICE.fullmatch(part):
+                parts.append((_name(voice), ""))
+        parts[-1] = parts[-1][0], parts[-1][1] + "\n"
+    parts = [(speaker, text) for speaker, text in parts if text.strip()]
+    each = (cue.end - cue.start) / max(sum(len(text) for _, text in parts), 1)
+    start = cue.start
+    for i, (speaker, text) in enumerate(parts, 1):
+        end = cue.end if i == len(parts) else round(start + each * len(text), 3)
+        yield CueText(start, end, text.split("\n"), speaker)
+        start = end
+
+
+def _name(voice: re.Match[str]) -> str | None:
+    """Whom a tag lets speak; None for one that ends a voice."""
+    return clean(html.unescape(voice[1] or "")) or None
 
 
 def _is_timed(line: str) -> bool:
     return any(parse_clock(tag) is not None for tag in _TAG.findall(line))
 
 
-def _runs(start: float, end: float, text: str) -> Iterator[Run]:
+def _runs(cue: CueText) -> Iterator[Run]:
     """What stands between two times of a cue, with them; a time that goes back is passed over."""
-    now, held = start, ""
-    for i, part in enumerate(_TAG.split(text)):
+    now, held, speaker = cue.start, "", None
+    for i, part in enumerate(_TAG.split("\n".join(cue.lines))):
         if i % 2 == 0:
             held += html.unescape(part).replace(RIGHT_TO_LEFT_MARK, "")
-        elif (time := parse_clock(part)) is not None and now <= time <= end:
-            yield held, now, time
+        elif voice := _VOICE.fullmatch(part):
+            yield Run(held, now, now, speaker)
+            held, speaker = "", _name(voice)
+        elif (time := parse_clock(part)) is not None and now <= time <= cue.end:
+            yield Run(held, now, time, speaker)
             now, held = time, ""
-    yield held, now, end
+    yield Run(held, now, cue.end, speaker)
