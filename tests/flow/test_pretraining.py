@@ -212,5 +212,7 @@ def test_long_recordings_without_transcripts_are_cut(tmp_path: Path) -> None:
     pieces = [u for u in found if u.offset is not None]
     assert [u.duration for u in pieces] == [1.2, 1.2]
     assert [u.offset for u in pieces] == [0.0, 1.2]
-    assert len(read_utterances(recipe, recipe.data.train)) == 10
+    told: list[str] = []
+    assert len(read_utterances(recipe, recipe.data.train, tell=told.append)) == 10
+    assert [note.partition(",")[0] for note in told] == ["1 of 11 utterances"]
     assert cut(pieces[1], 0.7)[1].offset == pytest.approx(1.8)

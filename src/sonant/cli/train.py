@@ -86,7 +86,7 @@ def train(recipe: Recipe, folder: Path) -> bool:
         trainer = Trainer(recipe, folder, show)
         stack.callback(trainer.depot.close)
         if trainer.ranks.main:
-            for note in trainer.task.notes:
+            for note in trainer.notes:
                 say(note)
             if trainer.folder.state_path.exists():
                 say(f"going on with {folder}.")
@@ -140,7 +140,7 @@ def try_it(recipe: Recipe, folder: Path) -> bool:
     from sonant.train.trial import try_out
 
     trainer = Trainer(recipe, folder)
-    for note in trainer.task.notes:
+    for note in trainer.notes:
         say(note)
     try:
         trial = try_out(trainer)

@@ -26,14 +26,17 @@ from sonant.train.task import Task
 from sonant.types import FloatArray
 
 
-def read_utterances(recipe: Recipe, manifests: Sequence[str], labelled: bool = True) -> list[Utterance]:
+def read_utterances(
+    recipe: Recipe, manifests: Sequence[str], labelled: bool = True, tell: Callable[[str], None] = lambda _: None
+) -> list[Utterance]:
     """The utterances of manifests whose lengths are within the recipe's bounds; `DataError` where none is.
 
-    Where no transcripts are learnt, longer ones are cut into equal pieces.
+    Where no transcripts are learnt, longer ones are cut into equal pieces. `tell` hears how much was left out.
     """
     if not manifests:
         raise OptionError("A recipe must name manifests as data.train, but names none; add --set data.train=FILE.")
     found: list[Utterance] = []
+    bounds, unfit = (recipe.data.min_seconds, recipe.data.max_seconds), list[float]()
     for path in manifests:
         for utterance in read_manifest(path):
             if utterance.duration is None:
@@ -42,12 +45,20 @@ def read_utterances(recipe: Recipe, manifests: Sequence[str], labelled: bool = T
                     "write the manifest again with `sonant data prepare`."
                 )
             pieces = [utterance] if labelled else cut(utterance, recipe.data.max_seconds)
-            bounds = recipe.data.min_seconds, recipe.data.max_seconds
-            found += [piece for piece in pieces if bounds[0] <= (piece.duration or 0) <= bounds[1]]
+            for piece in pieces:
+                if bounds[0] <= (seconds := piece.duration or 0) <= bounds[1]:
+                    found.append(piece)
+                else:
+                    unfit.append(seconds)
     if not found:
         raise DataError(
-            f"The manifests must have utterances of {recipe.data.min_seconds:g} to {recipe.data.max_seconds:g} s, but "
+            f"The manifests must have utterances of {bounds[0]:g} to {bounds[1]:g} s, but "
             f"{', '.join(manifests)} have none; change data.min_seconds and data.max_seconds."
+        )
+    if unfit:
+        tell(
+            f"{len(unfit)} of {len(found) + len(unfit)} utterances, {sum(unfit) / 3600:.1f} hours, are not heard: they "
+            f"are under {bounds[0]:g} or over {bounds[1]:g} s long (data.min_seconds, data.max_seconds)."
         )
     return found
 

@@ -57,9 +57,11 @@ class Trainer:
         self.folder = RunFolder(folder, recipe, self.ranks.main)
         kind = find_task(recipe)
         self.labelled = kind.labelled
-        self.utterances = feeds.read_utterances(recipe, recipe.data.train, self.labelled)
+        self.notes: list[str] = []  # what the user should know of the data
+        self.utterances = feeds.read_utterances(recipe, recipe.data.train, self.labelled, self.notes.append)
         torch.manual_seed(recipe.run.seed)
         self.task = make_task(recipe, [getattr(u, kind.target) for u in self.utterances])
+        self.notes += self.task.notes
         self.model = self.task.model
         self.layout = make_layout(recipe.run, self.ranks, self.model)
         for transformer in transformers(self.model):
