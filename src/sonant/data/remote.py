@@ -19,7 +19,7 @@ def is_url(path: str | PathLike[str]) -> bool:
 
 def open_url(url: str) -> io.BufferedReader:
     """The bytes of a file, read as they are asked for; raises `DataError` where it cannot be opened."""
-    files, path = _find(url)
+    files, path = find_store(url)
     try:
         return io.BufferedReader(cast("io.RawIOBase", files.open(path, "rb")))
     except FileNotFoundError as error:
@@ -30,7 +30,7 @@ def open_url(url: str) -> io.BufferedReader:
 
 def fetch(url: str, place: Path) -> None:
     """Copy a file, front to back; whatever its store raises, `OSError` where it came short of what the store says."""
-    files, path = _find(url)
+    files, path = find_store(url)
     size = files.size(path)
     files.get_file(path, str(place))
     came = place.stat().st_size
@@ -40,11 +40,11 @@ def fetch(url: str, place: Path) -> None:
 
 def size_of(url: str) -> int | None:
     """Bytes of a file, where its store says so."""
-    files, path = _find(url)
+    files, path = find_store(url)
     return files.size(path)
 
 
-def _find(url: str) -> tuple[Any, str]:
+def find_store(url: str) -> tuple[Any, str]:
     """The store that a URL leads to, and the path in it."""
     try:
         from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
