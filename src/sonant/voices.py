@@ -74,7 +74,7 @@ class Voices:
         if place < 1:
             raise OptionError(
                 f"A false-accept rate of {rate:g} is known from {math.ceil(1 / rate) - 1} other voices or more, but "
-                f"the store has {count}; give it more by --impostors, or ask for {math.ceil(1e3 / (count + 1)) / 1e3:g}."
+                f"the store has {count}; give it more by --impostors or ask for {math.ceil(1e3 / (count + 1)) / 1e3:g}."
                 if count
                 else "A false-accept rate is known from other people's voices, but the store has none; "
                 "give it some by --impostors FOLDER."

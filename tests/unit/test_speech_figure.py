@@ -11,7 +11,8 @@ import pytest
 
 from sonant.errors import OptionError
 from sonant.plots import emissions_figure, save_figure, speech_figure
-from sonant.plots.speech import THEMES, apart, arranged, lanes, page_width, shown_tokens, spectrogram
+from sonant.plots.speech import apart, arranged, lanes, page_width, shown_tokens, spectrogram
+from sonant.plots.themes import THEMES
 from sonant.types import Emissions, FloatArray, Letter, Vocabulary, Word
 
 pytest.importorskip("matplotlib")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sonant.cli.judging import Task, judge, task_of
 from sonant.cli.options import (
     Beam,
     Debug,
@@ -28,6 +29,7 @@ from sonant.cli.options import (
     Threads,
     decoding_options,
 )
+from sonant.cli.plot import Theme
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, load_model, reporting, say
 from sonant.errors import OptionError
 from sonant.files import make_folder
@@ -37,15 +39,26 @@ if TYPE_CHECKING:
     from sonant.recognizer import Recognizer
     from sonant.train.scores import Evaluation, Normalisation
 
+Output = Annotated[
+    Path | None, typer.Option(help="Folder for a JSON line an utterance, and what is printed as evaluation.json.")
+]
+Alignments = Annotated[
+    Path | None, typer.Option(help="Folder of TextGrids or the like: judge the times of words, not the texts.")
+]
+SaveTimes = Annotated[
+    bool, typer.Option("--save-times", help="Keep with the model how late and how short it hears words.")
+]
+TaskOption = Annotated[Task, typer.Option(help="What is judged; auto asks the model's head.")]
+Picture = Annotated[Path | None, typer.Option(help="Of labels and voices: FILE.png, .svg or .pdf.")]
+ThemeOption = Annotated[Theme, typer.Option(help="The picture's ground.")]
+
 
 def run(
     manifest: Annotated[Path, typer.Argument(help="JSON lines with audio_filepath and text.")],
     model: Model = None,
     against: Annotated[str | None, typer.Option(help="A second model, to be compared with the first.")] = None,
     by: Annotated[list[str] | None, typer.Option(help="A field of the manifest to tell apart by; repeatable.")] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for a JSON line an utterance, and what is printed as evaluation.json.")
-    ] = None,
+    output: Output = None,
     format: Annotated[Format, typer.Option(help="Tables, or all of it as JSON.")] = Format.text,
     worst: Annotated[int, typer.Option(help="Utterances to show, those with the most errors.", min=0)] = 5,
     confusions: Annotated[int, typer.Option(help="Frequent errors to show.", min=0)] = 10,
@@ -60,12 +73,11 @@ def run(
     beam: Beam = None,
     greedy: Greedy = False,
     sure: Sure = None,
-    alignments: Annotated[
-        Path | None, typer.Option(help="Folder of TextGrids or the like: judge the times of words, not the texts.")
-    ] = None,
-    save_times: Annotated[
-        bool, typer.Option("--save-times", help="Keep with the model how late and how short it hears words.")
-    ] = False,
+    alignments: Alignments = None,
+    save_times: SaveTimes = False,
+    task: TaskOption = Task.auto,
+    picture: Picture = None,
+    theme: ThemeOption = Theme.light,
     language: Language = None,
     engine: Engine = EngineName.auto,
     device: Device = "auto",
@@ -75,20 +87,23 @@ def run(
 ) -> None:
     """Transcribe the utterances of a manifest and compare the texts with those that were said.
 
-    Both models are decoded as --lm, --lexicon, --hotword, --beam or --greedy say, or else each as it comes.
+    Classifiers are judged by `label`, voices by pairs of `speaker`s or a list of trials: `1 a.wav b.wav`.
+    Models are decoded as --lm, --lexicon, --hotword, --beam or --greedy say, or else each as it comes.
     Both sides are compared without letter case and punctuation. With --output an evaluation that was interrupted goes
     on where it stopped. Audio that cannot be heard is named on standard error, and the exit code is 1.
 
-    With --alignments the times of words are judged instead, beside those that the folder's files give for each
-    recording; --save-times keeps in the model's config.json by how much it is late and its words are too short.
+    With --alignments the times of words are judged instead; --save-times keeps in config.json how late they are.
     """
     with reporting(debug):
         runner: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
         runner |= {"language": language, **decoding_options(lm, lexicon, hotword or [], beam, 1, greedy, sure)}
         from sonant.train.scores import Normalisation
 
+        sources, as_json = [model] if against is None else [model, against], format is Format.json
+        kind = Task.text if alignments or save_times else task_of(task, model, manifest)
+        if kind is not Task.text:
+            raise SystemExit(judge(kind, sources, manifest, by or [], output, picture, theme, as_json, seed, runner))
         utterances = read_checked(manifest, by or [])
-        sources = [model] if against is None else [model, against]
         if alignments is not None or save_times:
             raise SystemExit(judge_times(sources, utterances, alignments, save_times, by, output, format, runner))
         rules = Normalisation("as is" if match_case else "lower", keep, not no_digits, raw)
@@ -96,7 +111,7 @@ def run(
             evaluate_one(load_model(source, **runner), utterances, rules, seed, journal)
             for source, journal in zip(sources, name_journals(output, manifest), strict=False)
         ]
-        tell(evaluations, by or [], output, None if format is Format.json else (worst, confusions))
+        tell(evaluations, by or [], output, None if as_json else (worst, confusions))
     raise SystemExit(FAILED if any(evaluation.failures for evaluation in evaluations) else DONE)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonant.errors import OptionError
-from sonant.plots.figures import font_family, library
+from sonant.plots.figures import library
+from sonant.plots.themes import Theme, find_theme, styled
 from sonant.types import Emissions, FloatArray, Word
 
 LONGEST = 300.0
@@ -35,35 +36,6 @@ LIKELY = 0.05
 MOST_ROWS = 48
 DECIBELS = 70
 """From the loudest point of the spectrogram to what is drawn as silence."""
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a page; maps go from the ground to them, in hues that every kind of eye tells apart."""
-
-    ground: str
-    ink: str
-    faint: str
-    accent: str
-    likely: tuple[str, ...]
-    """Of probabilities, from 0 to 1."""
-    loud: tuple[str, ...]
-    low: tuple[str, ...]
-    """Of features below their mean, the lowest first."""
-    high: tuple[str, ...]
-    """Of features over their mean, the highest last."""
-
-
-THEMES = {
-    "light": Theme(
-        "#ffffff", "#1c1f24", "#9aa0a8", "#0072B2", ("#ffffff", "#56B4E9", "#0072B2", "#00294a"),
-        ("#ffffff", "#8a8f98", "#101216"), ("#00497a", "#56B4E9"), ("#E69F00", "#8a3b00"),
-    ),
-    "dark": Theme(
-        "#14161a", "#e4e6ea", "#6d737c", "#56B4E9", ("#14161a", "#0072B2", "#56B4E9", "#f2faff"),
-        ("#14161a", "#7d838d", "#ffffff"), ("#b9e2fb", "#0072B2"), ("#D55E00", "#ffd58a"),
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,7 +66,7 @@ def speech_figure(
     seconds from the first sample; `start` is where that stands in its file, and where the axis begins. `theme` is
     `light` or `dark`. Raises `OptionError` for more than 300 s, and `MissingExtraError` without matplotlib.
     """
-    colours, duration = _theme(theme), len(samples) / sample_rate
+    colours, duration = find_theme(theme), len(samples) / sample_rate
     check_length(duration)
     panels = [_waveform(samples, sample_rate, start, colours), _spectrogram(samples, sample_rate, start, colours)]
     for name, states in (features or {}).items():
@@ -107,15 +79,9 @@ def speech_figure(
 
 def emissions_figure(emissions: Emissions, words: Sequence[Word] = (), *, title: str = "", theme: str = "light") -> Any:
     """A matplotlib figure of emissions alone, with the letters and words heard; errors as in `speech_figure`."""
-    colours = _theme(theme)
+    colours = find_theme(theme)
     panels = [*_heard(words, 0.0, emissions.duration, colours), _emissions(emissions, 0.0, colours)]
     return _page(panels, emissions.start, emissions.start + emissions.duration, title, colours)
-
-
-def _theme(name: str) -> Theme:
-    if name not in THEMES:
-        raise OptionError(f"A theme is light or dark, but {name!r} came.")
-    return THEMES[name]
 
 
 def check_length(duration: float) -> None:
@@ -139,12 +105,7 @@ def _page(panels: Sequence[Panel], start: float, end: float, title: str, theme: 
     width, gap, head, foot = page_width(seconds), 0.06, 0.35 if title else 0.1, 0.42
     line_height = sum(panel.height + gap for panel in panels) + foot
     height = head + lines * line_height
-    settings = {
-        "figure.facecolor": theme.ground, "axes.facecolor": theme.ground, "axes.edgecolor": theme.faint,
-        "text.color": theme.ink, "axes.labelcolor": theme.ink, "xtick.color": theme.ink, "ytick.color": theme.ink,
-        "font.family": font_family(), "font.size": 8.0, "text.parse_math": False, "axes.linewidth": 0.6,
-    }  # fmt: skip
-    with library("matplotlib").rc_context(settings):
+    with styled(theme):
         figure = library("matplotlib.figure").Figure(figsize=(width, height), dpi=150)
         for line in range(lines):
             top = height - head - line * line_height
