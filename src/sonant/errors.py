@@ -5,6 +5,7 @@
     ├── AudioError          no such file, not audio, empty, corrupt, or samples no model can take
     ├── CheckpointError     a model that cannot be found, read, trusted or built
     │   └── VocabularyError     tokens that do not fit the model, or lack a blank
+    ├── ClusterError        a cluster that cannot be reached, or that lacks what its work needs
     ├── DataError           a manifest, a corpus or a shard that cannot be read, or cannot be trained on
     ├── EngineError         a device, precision or engine that is not to be had here
     ├── LanguageModelError  a language model or a lexicon that cannot be found, read or built
@@ -37,6 +38,10 @@ class CheckpointError(SonantError):
 
 class VocabularyError(CheckpointError):
     """A vocabulary that does not fit its model or its text."""
+
+
+class ClusterError(SonantError):
+    """A cluster that cannot be reached, or that lacks what its work needs."""
 
 
 class DataError(SonantError):

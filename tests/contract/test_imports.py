@@ -62,10 +62,10 @@ def core_distributions() -> set[str]:
 
 
 def extra_modules() -> re.Pattern[str]:
-    """The modules that may import PyTorch or the server's libraries, as import-linter's contracts list them."""
+    """The modules that may import PyTorch, Ray or the server's libraries, as import-linter's contracts list them."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     lines = [line for c in settings["tool"]["importlinter"]["contracts"] for line in c.get("ignore_imports", [])]
-    served = {"torch", "fastapi", "starlette", "uvicorn"}
+    served = {"torch", "fastapi", "starlette", "uvicorn", "ray"}
     allowed = [line.split(" -> ")[0] for line in lines if line.split(" -> ")[1] in served]
     return re.compile("|".join(re.escape(a).replace(r"\*\*", ".+").replace(r"\*", "[^.]+") for a in allowed))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +27,7 @@ from sonant.cli.terminal import DONE, reporting, say
 from sonant.errors import MissingExtraError, OptionError
 
 if TYPE_CHECKING:
+    from sonant.server.models import Models
     from sonant.server.run import Listening
     from sonant.server.settings import ServerSettings
 
@@ -51,6 +54,12 @@ def run(
         list[str] | None, typer.Option(metavar="ORIGIN", help="Another page that may use it; may be repeated.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Engines a model on a processor; one for 4 cores.", min=1)] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Hear on a Ray cluster: auto, HOST:PORT.")
+    ] = None,
+    replicas: Annotated[
+        str | None, typer.Option(metavar="N|MIN-MAX", help="Engines a model on the cluster; 1 where not given.")
+    ] = None,
     max_streams: Annotated[int, typer.Option(help="Live streams at a time.", min=1)] = 16,
     max_requests: Annotated[int, typer.Option(help="Files at a time, waiting ones too.", min=1)] = 32,
     max_connections: Annotated[int, typer.Option(help="Connections at a time, idle ones too.", min=1)] = 1000,
@@ -82,9 +91,38 @@ def run(
         options = {"engine": engine, "device": device, "precision": precision, "threads": threads}
         options |= {"lm": lm, "lexicon": lexicon, "hotwords": dict(map(parse_hotword, hotword or []))}
         options["progress"] = sys.stderr.isatty()
-        models = server.load_models(model or [None], workers=workers, settings=options)
-        server.serve(models, settings, certificate=certificate, wyoming=wyoming, started=_Greeting(settings))
+        with _opened(server, model or [None], workers, cluster, replicas, port, options) as models:
+            server.serve(models, settings, certificate=certificate, wyoming=wyoming, started=_Greeting(settings))
     raise SystemExit(DONE)
+
+
+@contextmanager
+def _opened(
+    server: Any,
+    sources: list[str] | list[None],
+    workers: int | None,
+    cluster: str | None,
+    replicas: str | None,
+    port: int,
+    options: dict[str, Any],
+) -> Generator[Models]:
+    """The models, with engines here or on a cluster."""
+    if cluster is None:
+        if replicas is not None:
+            raise OptionError("--replicas are those of a cluster, but none is named; add --cluster, or take --workers.")
+        yield server.load_models(sources, workers=workers, settings=options)
+        return
+    if workers is not None:
+        raise OptionError("--workers are engines of this machine, but --cluster was given too; take --replicas.")
+    from sonant.cluster.connection import connected
+
+    with connected(cluster):
+        from sonant.cluster.serving import Replicas, deployed
+
+        wanted = Replicas.parse(replicas or "1")
+        say(f"Starting {replicas or 1} engines a model on the cluster at {cluster}.")
+        with deployed(sources, wanted, port, options) as models:
+            yield models
 
 
 def _warn(settings: ServerSettings, *, encrypted: bool) -> None:

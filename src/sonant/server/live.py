@@ -133,7 +133,15 @@ class Live:
                 if (lag > LAGGING) != told:
                     told = not told
                     yield Lag(lag)
-                for event in await self._step():
+                step, waited = asyncio.ensure_future(self._step()), 0.0
+                try:
+                    while not (await asyncio.wait([step], timeout=LAGGING))[0]:
+                        told, waited = True, waited + LAGGING
+                        yield Lag(max(waited, self._held / self.sample_rate))
+                    events = step.result()
+                finally:
+                    step.cancel()
+                for event in events:
                     yield event
                 if self._ended and not self._waiting:
                     for event in await self._thread(self._stream.finish):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -80,15 +80,26 @@ def load_models(
     """
     options = dict(settings or {})
     count = workers or max(1, cores() // 4)
-    threads = options.pop("threads", None) or cores()
+    threads = max(1, (options.pop("threads", None) or cores()) // count)
+
+    def open_here(source: str | None, language: str | None) -> tuple[Recognizer, Sequence[Engine]]:
+        asr = load(source, language=language, threads=threads, **options)
+        others = count - 1 if asr.engine.device == "cpu" else 0
+        return asr, [asr.engine, *(_another(asr, threads) for _ in range(others))]
+
+    return named_models(sources, open_here)
+
+
+def named_models(
+    sources: Iterable[str | None],
+    open_one: Callable[[str | None, str | None], tuple[Recognizer, Sequence[Engine]]],
+) -> Models:
+    """The models that `open_one` gives for each source and language, with the engines of each, under their names."""
     opened: dict[str, ServedModel] = {}
     for source in sources:
         place, _, language = (source or "").partition("@")
-        asr = load(place or None, language=language or None, threads=max(1, threads // count), **options)
+        asr, engines = open_one(place or None, language or None)
         name = _name(place or asr.checkpoint.name, language, set(opened))
-        engines = [asr.engine]
-        if asr.engine.device == "cpu":
-            engines += [_another(asr, max(1, threads // count)) for _ in range(count - 1)]
         opened[name] = ServedModel(name, asr, Batcher(engines, asr.checkpoint.sample_rate))
     return Models(opened.values())
 
