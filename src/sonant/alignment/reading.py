@@ -72,7 +72,7 @@ class Reading:
         ))  # fmt: skip
         confidences = self._confidences(letters, owner, len(places))
         parts = [tuple(records[i:j]) for i, j in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
-        columns = (list(texts), starts.tolist(), ends.tolist(), confidences.tolist(), parts)
+        columns = (list(texts), starts.tolist(), ends.tolist(), confidences.tolist(), parts, [None] * len(parts))
         return native.records(Word, WORD_FIELDS, columns)
 
     def _letter_texts(self, letters: NDArray[np.int64]) -> list[str]:

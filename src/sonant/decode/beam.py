@@ -312,5 +312,6 @@ class BeamState:
                 # the geometric mean, as `word_of` has it
                 [exp(sum(peaks[begin:end]) / (end - begin)) for begin, end in spans],
                 [tuple(letters[begin:end]) for begin, end in spans],
+                [None] * len(spans),
             ),
         )

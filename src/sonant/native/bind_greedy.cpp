@@ -43,7 +43,8 @@ class WordMaker {
 public:
     WordMaker(const nb::tuple& texts, const nb::handle& word, const nb::handle& letter)
         : texts_(texts),
-          word_(word, {nb::str("text"), nb::str("start"), nb::str("end"), nb::str("confidence"), nb::str("letters")}),
+          word_(word, {nb::str("text"), nb::str("start"), nb::str("end"), nb::str("confidence"), nb::str("letters"),
+                nb::str("speaker")}),
           letter_(letter, {nb::str("text"), nb::str("start"), nb::str("end"), nb::str("confidence")}) {}
 
     nb::object make(const GreedyLetter* letters, std::size_t size) const {
@@ -60,6 +61,7 @@ public:
         fill(word_, word, checked(PyUnicode_Join(nb::str("").ptr(), texts.ptr())), letters[0].start,
              letters[size - 1].end, sonant::word_confidence(letters, size));
         word_.set(word, 4, made);
+        word_.set(word, 5, nb::none());
         return word;
     }
 
