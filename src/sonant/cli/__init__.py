@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": "How well a model transcribes, alone or against another.",
     "lm": "N-gram language models: build, convert, question and tune them.",
     "train": "A recipe and transcribed speech to a model.",
+    "batch": "Any number of recordings, by many workers, in a job that can be gone on with.",
     "convert": "Any checkpoint or training to a folder that transformers loads.",
     "doctor": "What is installed here, and why a transcript is empty or bad.",
 }

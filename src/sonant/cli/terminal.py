@@ -131,6 +131,12 @@ class ProgressBar:
             left=left,
         )
 
+    def rename(self, name: str) -> None:
+        """Say something else at its beginning."""
+        self.name = name
+        if self.bar:
+            self.bar.update(self.task, name=name)
+
     def close(self) -> None:
         """Take the bar away."""
         if self.bar:

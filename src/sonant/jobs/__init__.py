@@ -22,6 +22,7 @@ from sonant.errors import OptionError, OutputError
 from sonant.jobs.inputs import check_apart, read_inputs
 from sonant.jobs.ledger import Block, Plan, Scratch, make_plan
 from sonant.jobs.parts import LINES, Parts, open_parts
+from sonant.jobs.progress import Tally
 from sonant.jobs.store import Store, iterate_lines, open_store
 from sonant.jobs.tasks import Outcome, Setup, Task, Workers
 
@@ -34,39 +35,6 @@ ABOUT = "about"
 """What a claim says for people only."""
 FORMAT = 1
 """Of the files that a later run must understand."""
-
-
-@dataclass
-class Tally:
-    """How far a job is."""
-
-    inputs: int = 0
-    """All that were listed, each once."""
-    declared: float | None = None
-    """Seconds of sound that they declare; None where one of them does not say."""
-    duplicates: int = 0
-    kept: int = 0
-    """Results of earlier runs."""
-    done: int = 0
-    """Results of this run."""
-    failed: int = 0
-    seconds: float = 0.0
-    """Of sound, heard in this run."""
-    began: float = field(default_factory=time.monotonic)
-    """When the first task was handed out."""
-    nodes: dict[str, float] = field(default_factory=dict[str, float])
-    """Seconds of sound that each machine heard."""
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the first task was handed out."""
-        return time.monotonic() - self.began
-
-    @property
-    def left(self) -> float | None:
-        """Seconds until the end, if the rest is like what was done; None where nothing was."""
-        tried = self.done + self.failed
-        return self.elapsed * (self.inputs - self.kept - tried) / tried if tried else None
 
 
 def run_job(
@@ -92,22 +60,23 @@ def run_job(
     claim(store, {"format": FORMAT, "suffix": suffix, **workers.identity()}, again)
     with Scratch() as scratch:
         tasks = read_inputs(sources, with_text=setup.task == "align")
-        plan = make_plan(tasks, scratch, bool(setup.each) or setup.task == "features")
-        job = _Job(store, parts, scratch, plan, notice)
-        job.recall()
-        watch(job.tally)
-        try:
-            for outcome in workers.map(job.pending()):
-                if outcome is not None:
-                    job.take(outcome)
-                job.flush(FLUSH_SECONDS)
-                watch(job.tally)
-        except BaseException:
-            with suppress(OutputError):  # perhaps that is what ended it
-                job.flush(0.0)
-            raise
-        job.finish()
-    return job.tally
+        with make_plan(tasks, scratch, bool(setup.each) or setup.task == "features") as plan:
+            job = _Job(store, parts, scratch, plan, notice)
+            job.recall()
+            watch(job.tally)
+            try:
+                for outcome in workers.map(job.pending()):
+                    if outcome is not None:
+                        job.take(outcome)
+                    job.flush(FLUSH_SECONDS)
+                    watch(job.tally)
+            except BaseException:
+                with suppress(OutputError):  # perhaps that is what ended it
+                    job.flush(0.0)
+                raise
+            job.finish()
+            watch(job.tally)
+            return job.tally
 
 
 def claim(store: Store, identity: Mapping[str, Any], again: bool) -> None:

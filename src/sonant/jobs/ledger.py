@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile, gettempdir
 from typing import IO
 
 from sonant.errors import OutputError
@@ -51,12 +50,10 @@ class Block:
 
 
 class Scratch(AbstractContextManager["Scratch"]):
-    """A job's memory of all of its inputs, in a folder of this machine that vanishes with the process."""
+    """A job's memory of all of its inputs, in files of this machine that vanish with the process."""
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="sonant-")
-        self.folder = Path(self._folder.name)
-        self._database = sqlite3.connect(self.folder / "known")
+        self._database = sqlite3.connect("")  # on disk, in a file without a name
         for command in (
             "PRAGMA journal_mode = OFF",
             "PRAGMA synchronous = OFF",
@@ -70,7 +67,6 @@ class Scratch(AbstractContextManager["Scratch"]):
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
-        self._folder.cleanup()
 
     def is_new(self, id: str) -> bool:
         """Whether this is the first time that an input is named."""
@@ -106,17 +102,14 @@ class Scratch(AbstractContextManager["Scratch"]):
         try:
             return self._database.execute(command, values).rowcount > 0
         except sqlite3.OperationalError as error:
-            raise OutputError(
-                f"{self.folder} must have room for what a job knows of its inputs, but cannot be written ({error}); "
-                "make room, or let TMPDIR name another folder."
-            ) from error
+            raise _no_room(str(error)) from error
 
 
 @dataclass
 class Plan:
     """The inputs of a run, each once, in blocks, as they were listed when it began."""
 
-    path: Path
+    file: IO[bytes]
     num_inputs: int = 0
     seconds: float | None = 0.0
     """Of sound, as declared; None where an input does not say."""
@@ -127,33 +120,39 @@ class Plan:
 
     def blocks(self) -> Iterator[tuple[Block, IO[bytes]]]:
         """Each block with the file that stands at its first task."""
-        with self.path.open("rb") as file:
-            while head := file.readline():
-                block = Block(*json.loads(head))
-                after = file.tell() + block.bytes
-                yield block, file
-                file.seek(after)
+        self.file.seek(0)
+        while head := self.file.readline():
+            block = Block(*json.loads(head))
+            after = self.file.tell() + block.bytes
+            yield block, self.file
+            self.file.seek(after)
 
 
-def make_plan(tasks: Iterable[Task], scratch: Scratch, own_files: bool) -> Plan:
+@contextmanager
+def make_plan(tasks: Iterable[Task], scratch: Scratch, own_files: bool) -> Generator[Plan]:
     """List all inputs and cut them into blocks; `own_files` says whether two must not have one name."""
-    plan = Plan(scratch.folder / "inputs")
-    try:
-        with plan.path.open("wb") as file:
+    with TemporaryFile() as file:
+        plan = Plan(file)
+        try:
             for number, block in enumerate(_cut(_unique(tasks, scratch, plan, own_files))):
                 lines = b"".join(task.to_line().encode() + b"\n" for task in block)
                 errors = [task.id for task in block if task.error]
                 head = Block(number, [task.id for task in block], len(lines), errors)
                 plan.names.add(head.whole)
                 file.write(json.dumps([head.number, head.ids, head.bytes, head.errors]).encode() + b"\n" + lines)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            f"{scratch.folder} must have room for the list of inputs, but cannot be written ({error.strerror}); "
-            "make room, or let TMPDIR name another folder."
-        ) from error
-    return plan
+            file.flush()
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise _no_room(error.strerror) from error
+        yield plan
+
+
+def _no_room(reason: str | None) -> OutputError:
+    return OutputError(
+        f"{gettempdir()} must have room for a list of all inputs, but cannot be written ({reason}); make room, or let "
+        "TMPDIR name another folder."
+    )
 
 
 def _unique(tasks: Iterable[Task], scratch: Scratch, plan: Plan, own_files: bool) -> Iterator[Task]:

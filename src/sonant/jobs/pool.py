@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, cast
 
 from sonant.engines import Engine, Precision
 from sonant.errors import EngineError, SonantError
@@ -236,12 +236,12 @@ class SharedEngine:
         num_helpers = self._ask(len(waveforms))
         if not num_helpers:
             return self.alone(waveforms)
-        shares = [list(waveforms[first :: num_helpers + 1]) for first in range(num_helpers + 1)]
+        shares: list[list[FloatArray]] = [list(waveforms[first :: num_helpers + 1]) for first in range(num_helpers + 1)]
         self._pipe.send(("shares", shares[1:]))
         emitted = {0: self.alone(shares[0])}
         self._pipe.send(("collect",))
         for _ in range(num_helpers):
-            _, share, came = self._pipe.recv()
+            share, came = cast("tuple[int, list[FloatArray] | None]", self._pipe.recv()[1:])
             emitted[share + 1] = self.alone(shares[share + 1]) if came is None else came
         return [emitted[i % (num_helpers + 1)][i // (num_helpers + 1)] for i in range(len(waveforms))]
 

@@ -1,0 +1,249 @@
+"""`sonant batch`: any number of recordings, by many workers, in a job that can be gone on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+from enum import StrEnum
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sonant.cli.options import (
+    Beam,
+    Debug,
+    Device,
+    Engine,
+    EngineName,
+    Greedy,
+    Hotwords,
+    Language,
+    LanguageModel,
+    Lexicon,
+    Model,
+    Precision,
+    Sure,
+    decoding_options,
+)
+from sonant.cli.terminal import DONE, FAILED, ProgressBar, clock, reporting, say
+from sonant.cli.writing import (
+    SUFFIXES,
+    CaseOption,
+    GapOption,
+    KaraokeOption,
+    LinesOption,
+    MaxDurationOption,
+    MinDurationOption,
+    ReadingSpeedOption,
+    TranscriptFormat,
+    WidthOption,
+    Writer,
+)
+from sonant.errors import OptionError
+
+if TYPE_CHECKING:
+    from sonant.jobs import Setup, Tally, Workers
+
+
+class JobTask(StrEnum):
+    """What is done with every input."""
+
+    transcribe = "transcribe"
+    align = "align"
+    features = "features"
+    identify = "identify"
+
+
+class PartFormat(StrEnum):
+    """How results are written."""
+
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+def run(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files, folders, globs, manifests (.jsonl, .tsv, .csv) and tar shards, here or at URLs (s3://...).",
+        ),
+    ],
+    output: Annotated[str, typer.Option(metavar="DEST", help="Folder, or URL of one, for the results.")],
+    task: Annotated[JobTask, typer.Option(help="What is done; align takes texts from manifests.")] = JobTask.transcribe,
+    format: Annotated[PartFormat, typer.Option(help="JSON lines or Parquet.")] = PartFormat.jsonl,
+    each: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT,...", help="Also a file an input in DEST/files: srt,vtt,json."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, each with the model and one thread; one a core.", min=1)
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Replace all results in DEST, and begin anew.")] = False,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="PORT|FILE", help="Show progress to Prometheus, at a port or in a file.")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Of features: all (where not given), or such as 6,9.")] = None,
+    units: Annotated[bool, typer.Option("--units", help="Of features: codes of a pre-trained model.")] = False,
+    model: Model = None,
+    case: CaseOption = None,
+    karaoke: KaraokeOption = False,
+    width: WidthOption = None,
+    lines: LinesOption = None,
+    reading_speed: ReadingSpeedOption = None,
+    min_duration: MinDurationOption = None,
+    max_duration: MaxDurationOption = None,
+    gap: GapOption = None,
+    lm: LanguageModel = None,
+    lexicon: Lexicon = None,
+    hotword: Hotwords = None,
+    beam: Beam = None,
+    greedy: Greedy = False,
+    sure: Sure = None,
+    language: Language = None,
+    engine: Engine = EngineName.auto,
+    device: Device = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="auto takes bf16 where the processor has it, but fp32 for units.")
+    ] = Precision.auto,
+    debug: Debug = False,
+) -> None:
+    """Transcribe, align, or otherwise hear any number of recordings, on all cores of this machine.
+
+    Results go to DEST in parts, a record an input. The same command again does only what is missing, after a crash as
+    well. An input that fails is named on standard error and in DEST/failures.jsonl, the others are still heard, and
+    the exit code is 1.
+    """
+    with reporting(debug):
+        decoding = decoding_options(lm, lexicon, hotword or [], beam, 1, greedy, sure)
+        if task in (JobTask.features, JobTask.identify):
+            decoding = no_decoding(task, decoding, each)
+        if task is JobTask.features and units and precision is Precision.auto:
+            precision = Precision.fp32
+        cues = {"width": width, "lines": lines, "reading_speed": reading_speed, "gap": gap}
+        cues |= {"min_duration": min_duration, "max_duration": max_duration}
+        setup = make_setup(
+            output,
+            task,
+            {"source": model, "language": language, "engine": engine.value, "device": device,
+             "precision": precision.value, "threads": 1, **decoding},
+            suffixes_of(each),
+            Writer(TranscriptFormat.json, case, karaoke, cues),
+            (layers or ("" if units else "all")) if task is JobTask.features else "all",
+            units,
+        )  # fmt: skip
+        tally = run_here(sources, setup, workers or usual_workers(device), f".{format.value}", again, metrics)
+    raise SystemExit(FAILED if tally.failed else DONE)
+
+
+def no_decoding(task: JobTask, decoding: dict[str, Any], each: str | None) -> dict[str, Any]:
+    """What `load` is told where nothing is decoded; `OptionError` where something was to be."""
+    if each or any(value for name, value in decoding.items() if name != "lm" or value is not False):
+        raise OptionError(
+            f"--task {task.value} writes no words, but was given options for these; leave out --each and decoding."
+        )
+    return {"lm": False}
+
+
+def suffixes_of(each: str | None) -> tuple[str, ...]:
+    """`srt,json` as `.srt` and `.json`; `OptionError` for a format that there is not."""
+    known = {format.value: suffix for format, suffix in SUFFIXES.items()}
+    names = [name.strip().lower() for name in each.split(",")] if each else []
+    for name in names:
+        if name not in known:
+            raise OptionError(f"--each takes {', '.join(known)}, with commas, but {name!r} came; choose among these.")
+    return tuple(known[name] for name in dict.fromkeys(names))
+
+
+def make_setup(
+    output: str, task: JobTask, model: dict[str, Any], each: tuple[str, ...], writer: Writer, layers: str, units: bool
+) -> Setup:
+    """What workers must know."""
+    from sonant.jobs import Setup
+
+    look = {"case": writer.case and writer.case.value, "cues": writer.spec, "karaoke": writer.karaoke} if each else {}
+    return Setup(output, task.value, model, each, look, layers, units)
+
+
+def usual_workers(device: str) -> int:
+    """A process a core that this one may use; one for a GPU."""
+    if device not in ("auto", "cpu"):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_here(
+    sources: list[str], setup: Setup, num_workers: int, suffix: str, again: bool, metrics: str | None
+) -> Tally:
+    """The job on processes of this machine."""
+    from sonant.jobs.pool import ProcessPool
+
+    workers = ProcessPool(setup, num_workers)
+    try:
+        return run_with(workers, sources, setup, suffix, again, metrics)
+    finally:
+        workers.close()
+
+
+def run_with(
+    workers: Workers, sources: list[str], setup: Setup, suffix: str, again: bool, metrics: str | None
+) -> Tally:
+    """The job on any workers, its progress shown; a signal to end it keeps what is done."""
+    from sonant.jobs import run_job
+    from sonant.jobs.progress import open_metrics
+
+    bar = JobBar()
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        with open_metrics(metrics) as show:
+
+            def watch(tally: Tally) -> None:
+                show(tally)
+                bar.show(tally)
+
+            tally = run_job(sources, setup, workers, suffix=suffix, again=again, notice=say, watch=watch)
+    except KeyboardInterrupt:
+        say(f"Stopped; what is done stays in {setup.dest}, and the same command goes on from there.")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        bar.close()
+    say(summary(tally, setup.dest))
+    return tally
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def summary(tally: Tally, dest: str) -> str:
+    """A finished job in one line."""
+    from sonant.jobs import FAILURES
+
+    parts = [f"{tally.done} done ({clock(tally.seconds)} of sound at {tally.speed:.1f}x real time)"]
+    parts += [f"{tally.kept} kept from before"] if tally.kept else []
+    parts += [f"{tally.duplicates} named more than once and done once"] if tally.duplicates else []
+    parts += [f"{tally.failed} failed, see {FAILURES} there"] if tally.failed else []
+    return f"{dest}: {', '.join(parts)}."
+
+
+class JobBar:
+    """Inputs done and failed, hours of sound, speed and time left, on stderr."""
+
+    def __init__(self) -> None:
+        self.bar: ProgressBar | None = None
+
+    def show(self, tally: Tally) -> None:
+        """Show a tally."""
+        self.bar = self.bar or ProgressBar("batch")
+        tried = tally.done + tally.failed
+        rest = tally.inputs - tally.kept
+        name = f"{tried} of {rest}, {tally.failed} failed" if tally.failed else f"{tried} of {rest}"
+        self.bar.rename(name)
+        self.bar(tally.seconds, tally.seconds * rest / tried if tried else None)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar:
+            self.bar.close()
