@@ -277,7 +277,7 @@ class Recognizer:
         `transcribe`. Raises `CheckpointError` for a model that is no classifier, `AudioError` for silence.
         """
         head = read_classifier(self.checkpoint)
-        pieces = self._mixed(head, source, sample_rate, progress)
+        pieces = self.mixed(head, source, sample_rate, progress)
         return head.classify(pieces, self.frame_seconds, **({} if step is None else {"step": step}))
 
     def embed(
@@ -289,9 +289,9 @@ class Recognizer:
         `AudioError` for silence and for less than half a second.
         """
         head = read_voice_head(self.checkpoint)
-        return head.embed(self._mixed(head, source, sample_rate, progress))
+        return head.embed(self.mixed(head, source, sample_rate, progress))
 
-    def _mixed(
+    def mixed(
         self, head: Head, source: Source, sample_rate: float | None, progress: Progress | None
     ) -> Generator[FloatArray]:
         """The states (T, D) that a head looks at, piece after piece; `AudioError` at the end of what is silent."""

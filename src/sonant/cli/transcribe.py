@@ -26,6 +26,14 @@ from sonant.cli.options import (
     decoding_options,
 )
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, load_model, reporting, say
+from sonant.cli.who import (
+    FalseAcceptOption,
+    SpeakersOption,
+    ThresholdOption,
+    VoiceModelOption,
+    VoicesOption,
+    Who,
+)
 from sonant.cli.writing import (
     CaseOption,
     FormatOption,
@@ -44,6 +52,7 @@ from sonant.cli.writing import (
 from sonant.errors import SonantError
 
 if TYPE_CHECKING:
+    from sonant.cli.who import Ear
     from sonant.recognizer import Recognizer
     from sonant.types import Transcript
 
@@ -86,6 +95,11 @@ def run(
     max_duration: MaxDurationOption = None,
     gap: GapOption = None,
     mux: Video = None,
+    speakers: SpeakersOption = None,
+    voices: VoicesOption = None,
+    voice_model: VoiceModelOption = None,
+    threshold: ThresholdOption = None,
+    false_accept: FalseAcceptOption = None,
     lm: LanguageModel = None,
     lexicon: Lexicon = None,
     hotword: Hotwords = None,
@@ -112,26 +126,26 @@ def run(
         cues |= {"min_duration": min_duration, "max_duration": max_duration}
         writer = Writer(format, case, karaoke, cues, mux)
         writer.check(files, output)
+        who = Who(speakers, voices, voice_model, threshold, false_accept)
+        who.check(files)
         targets = name_outputs(files, output, format) if output else {}
-        asr = load_model(
-            model,
-            language=language,
-            engine=engine,
-            device=device,
-            precision=precision,
-            threads=threads,
-            **decoding,
-        )
-        failed = transcribe_all(asr, files, targets, writer, debug)
+        runtime = {"engine": engine, "device": device, "precision": precision, "threads": threads}
+        asr = load_model(model, language=language, **runtime, **decoding)
+        ear = who.open(asr, **runtime)
+        failed = transcribe_all(asr, ear, files, targets, writer, debug)
     raise SystemExit(FAILED if failed else DONE)
 
 
-def transcribe_all(asr: Recognizer, files: list[str], targets: dict[str, Path], writer: Writer, debug: bool) -> int:
+def transcribe_all(
+    asr: Recognizer, ear: Ear | None, files: list[str], targets: dict[str, Path], writer: Writer, debug: bool
+) -> int:
     """Each file in turn, printed or saved; how many failed."""
     failed = printed = 0
     for file in targets or files:
         try:
             transcript = transcribe(asr, file)
+            if ear:
+                transcript = ear.label(transcript, file)
             if writer.mux:
                 writer.write_video(transcript, file)
             if file in targets:

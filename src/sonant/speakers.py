@@ -1,0 +1,244 @@
+"""Who says which word: voices of a conversation, named by those who are enrolled, or told apart and numbered.
+
+Windows over the words become vectors, like vectors a voice, and each word gets the voice of its place, on the path
+through all words that fits best with few changes. Shapes: N windows, S speakers, E width of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from os import PathLike
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonant.audio import Source
+from sonant.errors import OptionError
+from sonant.identify import VoiceHead, read_voice_head
+from sonant.recognizer import Recognizer
+from sonant.types import FloatArray, Progress, Segment, Transcript, Word
+from sonant.voices import Voices
+
+UNKNOWN = "unknown"
+"""The speaker of words whose voice nobody has enrolled."""
+WINDOW, HOP, LEAST = 1.5, 0.75, 0.6
+"""Seconds of a window, between two of them, and of the shortest one, over a word that stands alone."""
+PAUSE = 0.6
+"""Seconds between two words over which no window reaches."""
+ALIKE = 0.3
+"""Mean scalar product of the vectors of two groups from which they are one voice."""
+MOST = 1000
+"""Groups that are compared with each other at once."""
+CHANGE = 0.5
+"""What a change of speakers costs, in scalar products of a word."""
+Integers = NDArray[np.intp]
+
+
+def label_speakers(
+    transcript: Transcript,
+    source: Source,
+    ear: Recognizer,
+    sample_rate: float | None = None,
+    *,
+    speakers: int | Literal["auto"] = "auto",
+    voices: str | PathLike[str] | None = None,
+    threshold: float | None = None,
+    progress: Progress | None = None,
+) -> Transcript:
+    """The transcript of a recording with the speaker of each word, its segments cut where speakers change.
+
+    `ear` is a model that tells voices apart, as `ear.embed` needs one; it hears the source once more. Where `voices`
+    is a store that it enrolled, speakers are those whose voice scores `threshold` or more, and `unknown`. Otherwise
+    they are `speaker 1`, `speaker 2` and so on in the order in which they speak: so many as `speakers` says, or as
+    there seem to be. Raises `CheckpointError` for a model without such a head, `OptionError` for voices of another,
+    and what `embed` raises.
+    """
+    head = read_voice_head(ear.checkpoint)
+    if speakers != "auto" and speakers < 1:
+        raise OptionError(f"There must be one speaker or more, but {speakers} came; give a number, or auto.")
+    known = None
+    if voices is not None:
+        if threshold is None:
+            raise OptionError("Voices are known from a score on, but there is no threshold; give one.")
+        known = Voices.of_model(voices, head.fingerprint, ear.checkpoint.name)
+        if not known.names:
+            raise OptionError(f"Somebody must be enrolled in {voices} to be named, but nobody is; enrol somebody.")
+    words = transcript.words
+    if not words:
+        return transcript
+    windows = windows_over(words, transcript.duration)
+    frames = np.round(windows / ear.frame_seconds).astype(np.intp)
+    vectors = vectors_of(head, ear.mixed(head, source, sample_rate, progress), frames)
+    heard = vectors.any(1)
+    if known is not None and threshold is not None:
+        centres = unit(np.stack([known.sums[name] for name in known.names]))
+        path = best_path(words, windows, vectors @ centres.T)
+        names = name_turns(words, windows, vectors, path, centres, known.names, threshold)
+    else:
+        groups = np.zeros(len(vectors), np.intp)
+        groups[heard] = cluster(vectors[heard], None if speakers == "auto" else speakers)
+        centres = unit(np.stack([vectors[heard & (groups == g)].sum(0) for g in range(groups.max() + 1)]))
+        names = numbered(best_path(words, windows, vectors @ centres.T))
+    return with_speakers(transcript, names)
+
+
+def windows_over(words: Sequence[Word], duration: float) -> NDArray[np.float64]:
+    """Where windows (N, 2) begin and end, in seconds, in order: over all words, none over a pause."""
+    found: list[tuple[float, float]] = []
+    begin = 0
+    for i in range(1, len(words) + 1):
+        if i < len(words) and words[i].start - words[i - 1].end < PAUSE:
+            continue
+        start, end = words[begin].start, max(word.end for word in words[begin:i])
+        missing = max(LEAST - (end - start), 0.0) / 2
+        start, end = max(start - missing, 0.0), min(end + missing, duration)
+        count = 1 + max(int(np.ceil((end - start - WINDOW) / HOP)), 0)
+        width = min(WINDOW, end - start)
+        found += [(float(first), float(first) + width) for first in np.linspace(start, end - width, count)]
+        begin = i
+    return np.array(sorted(found))
+
+
+def vectors_of(head: VoiceHead, pieces: Iterable[FloatArray], frames: Integers) -> FloatArray:
+    """The voice (N, E) in each window of frames (N, 2) of states that come piece after piece; 0 where too few came."""
+    vectors = np.zeros((len(frames), head.width), np.float32)
+    kept, first, done = None, 0, 0
+    for piece in pieces:
+        kept = piece if kept is None else np.concatenate([kept, piece])
+        while done < len(frames) and frames[done, 1] <= first + len(kept):
+            vectors[done] = _vector(head, kept[frames[done, 0] - first : frames[done, 1] - first])
+            done += 1
+        gone = min(frames[done, 0] - first if done < len(frames) else len(kept), len(kept))
+        kept, first = kept[gone:], first + gone
+    for i in range(done, len(frames)):  # the last word may end a frame beyond the last
+        if kept is not None and frames[i, 0] >= first:
+            vectors[i] = _vector(head, kept[frames[i, 0] - first :])
+    return vectors
+
+
+def _vector(head: VoiceHead, states: FloatArray) -> FloatArray | float:
+    return head.embed([states]) if len(states) >= head.context + 2 else 0.0
+
+
+def unit(vectors: NDArray[np.floating]) -> FloatArray:
+    """Vectors (..., E) at length 1."""
+    return (vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def cluster(vectors: FloatArray, count: int | None = None, alike: float = ALIKE, most: int = MOST) -> Integers:
+    """Groups (N,), numbered from 0, of unit vectors (N, E): `count`, or as many as are not `alike`.
+
+    Agglomerative clustering with average linkage. Of more than `most` vectors the nearest are merged as they come, so
+    that memory holds `most` squared.
+    """
+    groups = np.zeros(0, np.intp)
+    sums, sizes = np.zeros((0, vectors.shape[1]), np.float32), np.zeros(0, np.float32)
+    for first in range(0, len(vectors), max(most // 2, 1)):
+        block = vectors[first : first + max(most // 2, 1)]
+        groups = np.concatenate([groups, len(sums) + np.arange(len(block))])
+        sums, sizes = np.concatenate([sums, block]), np.concatenate([sizes, np.ones(len(block), np.float32)])
+        if len(sums) > most // 2:
+            merged = merge(sums, sizes, most // 2, None)
+            groups, sums, sizes = merged[groups], _summed(sums, merged), _summed(sizes, merged)
+    return merge(sums, sizes, count, alike)[groups]
+
+
+def merge(sums: FloatArray, sizes: FloatArray, count: int | None, alike: float | None) -> Integers:
+    """Groups (M,) of groups with sums (M, E) of unit vectors and sizes (M,), until `count`, or none are `alike`."""
+    scores = (sums @ sums.T) / np.outer(sizes, sizes)
+    np.fill_diagonal(scores, -np.inf)
+    sizes, groups = sizes.copy(), np.arange(len(sums))
+    for _ in range(len(sums), count or 1, -1):
+        i, j = sorted(divmod(int(scores.argmax()), len(sums)))
+        if count is None and alike is not None and scores[i, j] < alike:
+            break
+        # the mean over all pairs of two groups that become one (average linkage)
+        row = (scores[i] * sizes[i] + scores[j] * sizes[j]) / (sizes[i] + sizes[j])
+        scores[i], scores[:, i], scores[j], scores[:, j] = row, row, -np.inf, -np.inf
+        scores[i, i] = -np.inf
+        sizes[i] += sizes[j]
+        groups[groups == j] = i
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def _summed(values: FloatArray, groups: Integers) -> FloatArray:
+    """The sums of each group's values."""
+    totals = np.zeros((int(groups.max()) + 1, *values.shape[1:]), np.float32)
+    np.add.at(totals, groups, values)
+    return totals
+
+
+def best_path(words: Sequence[Word], windows: NDArray[np.float64], scores: FloatArray) -> Integers:
+    """The speaker (W,) of each word, from the scores (N, S) of windows: the path with the highest sum less changes."""
+    fits = np.stack(list(_word_scores(words, windows, scores)))
+    back = np.zeros(fits.shape, np.intp)
+    best: FloatArray = fits[0]
+    own: Integers = np.arange(int(scores.shape[1]))
+    for i in range(1, len(words)):
+        change = CHANGE if words[i].start - words[i - 1].end < PAUSE else CHANGE / 2
+        other = int(best.argmax())
+        moved = best[other] - change
+        back[i] = np.where(moved > best, other, own)
+        best = fits[i] + np.maximum(moved, best)
+    path = np.zeros(len(words), np.intp)
+    path[-1] = best.argmax()
+    for i in range(len(words) - 1, 0, -1):
+        path[i - 1] = back[i, path[i]]
+    return path
+
+
+def _word_scores(words: Sequence[Word], windows: NDArray[np.float64], scores: FloatArray) -> Iterator[FloatArray]:
+    """The scores (S,) of the windows over each word's middle, those counting most in whose middle it is."""
+    middles, first = windows.mean(1), 0
+    for word in words:
+        middle = (word.start + word.end) / 2
+        while first + 1 < len(windows) and windows[first, 1] <= middle:
+            first += 1
+        last = first + 1
+        while last < len(windows) and windows[last, 0] < middle:
+            last += 1
+        distances = np.abs(middles[first:last] - middle)
+        weights = np.maximum(1 - 2 * distances / np.diff(windows[first:last])[:, 0], 1e-3)
+        yield weights @ scores[first:last] / weights.sum()
+
+
+def name_turns(
+    words: Sequence[Word],
+    windows: NDArray[np.float64],
+    vectors: FloatArray,
+    path: Integers,
+    centres: FloatArray,
+    names: Sequence[str],
+    threshold: float,
+) -> list[str]:
+    """The name of each word's speaker, or that nobody knows it: who speaks for a while must score as high in all."""
+    found: list[str] = []
+    middles = windows.mean(1)
+    for who, turn in groupby(range(len(words)), key=lambda i: int(path[i])):
+        said = list(turn)
+        start, end = words[said[0]].start, words[said[-1]].end
+        within = (middles >= start) & (middles <= end)
+        within[np.abs(middles - (start + end) / 2).argmin()] = True
+        score = float(unit(vectors[within].sum(0)) @ centres[who])
+        name = names[who] if score >= threshold else UNKNOWN
+        found += [name] * len(said)
+    return found
+
+
+def numbered(path: Integers) -> list[str]:
+    """`speaker 1` for the first that speaks, and so on."""
+    order = {who: i for i, who in enumerate(dict.fromkeys(path.tolist()), 1)}
+    return [f"speaker {order[who]}" for who in path.tolist()]
+
+
+def with_speakers(transcript: Transcript, names: Sequence[str]) -> Transcript:
+    """The transcript whose words have these speakers; segments are cut where they change."""
+    given = iter(names)
+    segments: list[Segment] = []
+    for segment in transcript.segments:
+        words = [replace(word, speaker=next(given)) for word in segment.words]
+        segments += [Segment(tuple(turn), segment.space) for _, turn in groupby(words, key=lambda word: word.speaker)]
+    return replace(transcript, segments=tuple(segments))
