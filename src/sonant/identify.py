@@ -9,6 +9,7 @@ Shapes: T frames, L layers and what enters the first, D hidden size, K labels, E
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,6 +24,7 @@ from sonant.types import FloatArray
 
 STEP = 5.0
 """Seconds of speech that one row of labels over time stands for, where nothing else is asked for."""
+_GREAT = {"ara", "arb", "cmn", "deu", "de", "eng", "en", "fra", "fr", "hin", "por", "rus", "spa", "es", "zh"}
 _TDNN = {"tdnn_dim": (512, 512, 512, 512, 1500), "tdnn_kernel": (5, 3, 3, 1, 1), "tdnn_dilation": (1, 2, 3, 1, 1)}
 
 
@@ -244,6 +246,18 @@ def read_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
             f"but names {len(names)} otherwise; mend it."
         )
     return tuple(cast("list[str]", labels))
+
+
+def require_languages(checkpoint: Checkpoint) -> None:
+    """Raise `CheckpointError` for a classifier whose labels are no codes of languages (ISO 639: `eng`, `pt-BR`)."""
+    labels = read_labels(checkpoint)
+    # `ang`, `hap`, `neu` and `sad` are codes too, of languages that no model knows without knowing a great one
+    codes = all(re.fullmatch(r"[a-z]{2,3}([-_]\w+)*", label, re.ASCII) for label in labels)
+    if not codes or not {label[:3].rstrip("-_") for label in labels} & _GREAT:
+        raise CheckpointError(
+            f"Languages come from a classifier whose labels are their codes, such as eng, but those of "
+            f"{checkpoint.name} are {', '.join(labels[:3])}; pass one of languages, such as facebook/mms-lid-126."
+        )
 
 
 def rows_of(checkpoint: Checkpoint, name: str) -> int:

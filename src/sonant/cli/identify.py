@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from sonant.types import FloatArray
     from sonant.voices import Voices
 
+
+class Task(StrEnum):
+    """What a classifier is asked for."""
+
+    language = "language"
+
+
 SHOWN = 5
 """Labels that a line of text names at most."""
 
@@ -29,6 +37,7 @@ def run(
         list[str] | None, typer.Argument(help="Audio or video files; - reads standard input. NAME=FILE to enrol.")
     ] = None,
     model: Model = None,
+    task: Annotated[Task | None, typer.Option(help="What the labels must be.")] = None,
     step: Annotated[float | None, typer.Option(help="Seconds that a label over time stands for.", min=0.02)] = None,
     enroll: Annotated[bool, typer.Option("--enroll", help="Learn voices: anna=a.wav anna=b.wav ben=c.wav.")] = False,
     forget: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Take a voice out of the store.")] = None,
@@ -63,6 +72,8 @@ def run(
         if false_accept is not None and (not voices or threshold is not None):
             raise OptionError("--false-accept sets the threshold of --voices; give it with them, without --threshold.")
         asr = load_model(model, lm=False, engine=engine, device=device, precision=precision, threads=threads)
+        if task is Task.language:
+            require_languages(asr)
         if store:
             enrolled = [split_name(file) for file in files]
             failed = change_store(asr, store, enrolled, forget or [], impostors, debug)
@@ -103,6 +114,14 @@ def check_use(
         from sonant.voices import check_store
 
         check_store(store)
+
+
+def require_languages(asr: Recognizer) -> None:
+    """Raise `CheckpointError` for a model that does not tell languages apart."""
+    from sonant import identify
+
+    identify.read_classifier(asr.checkpoint)
+    identify.require_languages(asr.checkpoint)
 
 
 def split_name(argument: str) -> tuple[str, str]:

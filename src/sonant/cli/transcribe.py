@@ -25,6 +25,7 @@ from sonant.cli.options import (
     Threads,
     decoding_options,
 )
+from sonant.cli.spoken import DetectOption, Detector, with_language
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, load_model, reporting, say
 from sonant.cli.who import (
     FalseAcceptOption,
@@ -63,10 +64,10 @@ def list_models(wanted: bool) -> None:
         return
     from sonant.checkpoints.catalogue import models
 
-    rows = [("name", "hub or torchaudio", "million", "languages", "licence", "WER")]
+    rows = [("name", "hub or torchaudio", "task", "million", "languages", "licence", "WER")]
     for model in models():
-        errors = " / ".join(f"{rate:g}" for rate in model.wer) or ("" if model.labels != 0 else "pre-trained only")
-        shown = (model.name, model.hub or model.bundle or "", str(model.parameters))
+        errors = " / ".join(f"{rate:g}" for rate in model.wer)
+        shown = (model.name, model.hub or model.bundle or "", model.task, str(model.parameters))
         rows.append((*shown, model.languages or "", model.licence or "", errors))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -108,6 +109,7 @@ def run(
     greedy: Greedy = False,
     sure: Sure = None,
     language: Language = None,
+    detect_language: DetectOption = None,
     engine: Engine = EngineName.auto,
     device: Device = "auto",
     precision: EnginePrecision = Precision.auto,
@@ -128,22 +130,41 @@ def run(
         writer.check(files, output)
         who = Who(speakers, voices, voice_model, threshold, false_accept)
         who.check(files)
+        check_detection(detect_language, language, files)
         targets = name_outputs(files, output, format) if output else {}
         runtime = {"engine": engine, "device": device, "precision": precision, "threads": threads}
         asr = load_model(model, language=language, **runtime, **decoding)
         ear = who.open(asr, **runtime)
-        failed = transcribe_all(asr, ear, files, targets, writer, debug)
+        detector = Detector.open(detect_language, **runtime) if detect_language else None
+        failed = transcribe_all(asr, detector, ear, files, targets, writer, debug)
     raise SystemExit(FAILED if failed else DONE)
 
 
+def check_detection(detector: str | None, language: str | None, files: list[str]) -> None:
+    """Raise `OptionError` for options that do not go together."""
+    if detector and language:
+        raise OptionError("--language says what --detect-language finds out; choose one of both.")
+    if detector and "-" in files:
+        raise OptionError("A language is found by hearing a file first, but - comes once; save it to a file first.")
+
+
 def transcribe_all(
-    asr: Recognizer, ear: Ear | None, files: list[str], targets: dict[str, Path], writer: Writer, debug: bool
+    asr: Recognizer,
+    detector: Detector | None,
+    ear: Ear | None,
+    files: list[str],
+    targets: dict[str, Path],
+    writer: Writer,
+    debug: bool,
 ) -> int:
     """Each file in turn, printed or saved; how many failed."""
     failed = printed = 0
     for file in targets or files:
         try:
+            found = detector.set(asr, file) if detector else None
             transcript = transcribe(asr, file)
+            if found:
+                transcript = with_language(transcript, found)
             if ear:
                 transcript = ear.label(transcript, file)
             if writer.mux:
