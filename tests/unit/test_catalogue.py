@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 import sonant
 from sonant import cli
@@ -35,6 +36,10 @@ PUBLISHED = {  # millions, and how far such a figure may be rounded
     "wavlm_large": (316.62, 0.01),
 }
 ENGLISH = 154
+TASKS = {"text", "pre-training", "emotion", "keywords", "speakers", "languages", "voices", "turns"}
+HEADS = {"voices": "ForXVector", "turns": "ForAudioFrameClassification"}
+VOXCELEB = 1251
+"""Speakers that published models of voices were trained to tell apart; their loss keeps a vector of each."""
 
 
 def millions(config: EncoderConfig) -> float:
@@ -46,22 +51,24 @@ def millions(config: EncoderConfig) -> float:
 def table() -> list[str]:
     """The lines of the table in docs/models.md."""
     lines = [
-        "| name | model | millions | labels | languages | hours | licence | WER |",
-        "|---|---|---|---|---|---|---|---|",
+        "| name | model | task | millions | labels | languages | hours | licence | WER |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for m in sonant.models():
         link = f"[`{m.hub}`](https://huggingface.co/{m.hub})" if m.hub else f"torchaudio's [`{m.bundle}`]({m.file})"
         labels = "by language" if m.labels is None else str(m.labels or "")
         hours = " + ".join(f"{h:g}" for h in (m.hours, m.transcribed_hours) if h is not None)
         wer = " / ".join(f"{w:g}" for w in m.wer)
-        cells = (f"`{m.name}`", link, str(m.parameters), labels, m.languages or "", hours, m.licence or "", wer)
+        task, millions = m.task, str(m.parameters)
+        cells = (f"`{m.name}`", link, task, millions, labels, m.languages or "", hours, m.licence or "", wer)
         lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
     return lines
 
 
 @pytest.mark.parametrize("model", sonant.models(), ids=lambda m: m.name)
 def test_every_row_parses_and_names_its_source(model: PublishedModel) -> None:
-    labels = ENGLISH if model.labels is None else model.labels
+    labels = ENGLISH if model.labels is None else model.labels if model.task == "text" else 0
+    assert model.task in TASKS
     read = EncoderConfig.from_dict({**CONFIGS[model.architecture], "vocab_size": labels or None})
     shaping = [
         f.name for f in fields(EncoderConfig) if "dropout" not in f.name and f.name not in ("layerdrop", "vocab_size")
@@ -76,13 +83,29 @@ def test_every_row_parses_and_names_its_source(model: PublishedModel) -> None:
 
 
 def test_parameters_are_those_of_the_shapes_and_those_published() -> None:
-    shapes = {(m.architecture, m.config.vocab_size): m for m in sonant.models()}
+    shapes = {(m.architecture, m.config.vocab_size): m for m in sonant.models() if m.task in ("text", "pre-training")}
     assert {architecture for architecture, _ in shapes} == set(CONFIGS) > set(PUBLISHED)
     for (architecture, _), model in shapes.items():
         counted = millions(model.config)
         assert model.parameters == pytest.approx(counted, rel=0.004, abs=0.6), model.name
         published, rounding = PUBLISHED.get(architecture, (counted, 0))
         assert counted == pytest.approx(published, rel=rounding), model.name
+
+
+@pytest.mark.parametrize(
+    "model", [m for m in sonant.models() if m.task not in ("text", "pre-training")], ids=lambda m: m.name
+)
+def test_parameters_of_classifiers_are_those_of_transformers_shapes(model: PublishedModel) -> None:
+    values = {name: value for name, value in model.config.to_dict().items() if name != "architectures"}
+    family = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}[model.family]
+    lid = model.task == "languages"
+    values |= {"num_labels": model.labels or VOXCELEB, "classifier_proj_size": 1024 if lid else 256}
+    config = getattr(transformers, f"{family}Config")(**values, use_weighted_layer_sum=not lid)
+    kind = HEADS.get(model.task, "ForSequenceClassification")
+    with torch.device("meta"):
+        theirs = getattr(transformers, family + kind)(config)
+    named = {name: p for name, p in theirs.named_parameters() if not name.endswith("masked_spec_embed")}
+    assert model.parameters == pytest.approx(sum(p.numel() for p in named.values()) / 1e6, abs=0.6)
 
 
 def test_names_lead_to_one_model_each() -> None:
@@ -131,6 +154,7 @@ def test_the_command_lists_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(catalogue.models())
     assert any(
-        line.split() == ["base-960h", "facebook/wav2vec2-base-960h", "94", "en", "apache-2.0", "3.4", "/", "8.6"]
+        line.split()
+        == ["base-960h", "facebook/wav2vec2-base-960h", "text", "94", "en", "apache-2.0", "3.4", "/", "8.6"]
         for line in lines
     )

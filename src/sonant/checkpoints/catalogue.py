@@ -26,11 +26,14 @@ class PublishedModel:
     architecture: str
     """The function of `sonant.model.config` that builds its shape."""
     parameters: int
-    """Millions, with the CTC head where there is one."""
+    """Millions, with the head where there is one, counted in the shapes that its `config.json` gives."""
     labels: int | None
-    """Outputs of its CTC head: 0 where it was only pre-trained, None where they differ by language."""
+    """Outputs of its head: 0 where it gives none (pre-trained only, or vectors), None where they differ by language."""
     source: str
     """Where these facts come from."""
+    task: str = "text"
+    """`text`; `pre-training` alone; labels of `emotion`, `keywords`, `speakers` (those it was trained on) or
+    `languages`; `voices` as vectors; who speaks when, of two: `turns`."""
     hub: str | None = None
     """Its name on Hugging Face's hub; None for models that are not there."""
     bundle: str | None = None
@@ -54,7 +57,11 @@ class PublishedModel:
     def config(self) -> EncoderConfig:
         """Its architecture; of models with many languages, with the head of English."""
         shape: EncoderConfig = getattr(config, self.architecture)()
-        return shape if self.labels is None else replace(shape, vocab_size=self.labels or None)
+        return shape if self.labels is None else replace(shape, vocab_size=self._tokens or None)
+
+    @property
+    def _tokens(self) -> int | None:
+        return self.labels if self.task == "text" else 0
 
     @property
     def family(self) -> str:
@@ -104,6 +111,7 @@ def _catalogue() -> tuple[PublishedModel, ...]:
     rows: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["model"]
     for row in rows:
         row["wer"] = tuple(row.get("wer", ()))
+        row.setdefault("task", "text" if row["labels"] else "pre-training")
         row["labels"] = None if row["labels"] < 0 else row["labels"]
     return tuple(PublishedModel(**row) for row in rows)
 

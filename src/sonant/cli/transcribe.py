@@ -50,7 +50,7 @@ from sonant.cli.writing import (
     Writer,
     name_outputs,
 )
-from sonant.errors import SonantError
+from sonant.errors import OptionError, SonantError
 
 if TYPE_CHECKING:
     from sonant.cli.who import Ear
