@@ -138,11 +138,34 @@ def test_windows_of_a_long_recording_join_without_a_seam(tmp_path: Path) -> None
 
 def test_a_head_is_kept_by_a_conversion(tmp_path: Path) -> None:
     saved(tmp_path / "theirs", WAVLM, "ForXVector", True)
+    config = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    (tmp_path / "theirs" / "config.json").write_text(json.dumps(config | {"sonant": {"voice_threshold": 0.25}}))
     convert(open_checkpoint(tmp_path / "theirs"), tmp_path / "ours")
     again = transformers.WavLMForXVector.from_pretrained(tmp_path / "ours").eval()
     waveform = random_waveform(RATE)
     expected = nn.functional.normalize(run(again, waveform).embeddings, dim=-1)[0]
     np.testing.assert_allclose(opened(tmp_path / "theirs", "openvino").embed(waveform, RATE), expected, atol=2e-5)
+    settings = open_checkpoint(tmp_path / "ours").settings
+    assert settings["architectures"] == ["WavLMForXVector"]
+    assert settings["sonant"] == {"voice_threshold": 0.25}
+
+
+@pytest.mark.parametrize("kind", ["ForSequenceClassification", "ForAudioFrameClassification"])
+@pytest.mark.parametrize("family", ["wav2vec2", "data2vec"])
+def test_a_converted_classifier_says_the_same_by_the_same_names(tmp_path: Path, family: str, kind: str) -> None:
+    saved(tmp_path / "theirs", FAMILIES[family], kind, True)
+    convert(open_checkpoint(tmp_path / "theirs"), tmp_path / "ours")
+    waveform = random_waveform(RATE)
+    before, after = (opened(tmp_path / name, "openvino").classify(waveform, RATE) for name in ("theirs", "ours"))
+    assert after.labels == before.labels == ("anger", "joy", "none")
+    np.testing.assert_array_equal(after.over_time, before.over_time)
+    config = json.loads((tmp_path / "ours" / "config.json").read_text())
+    assert config["architectures"] == [{"wav2vec2": "Wav2Vec2", "data2vec": "Data2VecAudio"}[family] + kind]
+    if kind == "ForSequenceClassification":
+        again = transformers.AutoModelForAudioClassification.from_pretrained(tmp_path / "ours").eval()
+        expected = run(again, waveform).logits.softmax(-1)[0].numpy()
+        np.testing.assert_allclose(after.probabilities, expected, atol=2e-5, rtol=0)
+        assert again.config.id2label == {0: "anger", 1: "joy", 2: "none"}
 
 
 def test_what_cannot_be_labelled_or_told_apart_is_said(tmp_path: Path) -> None:

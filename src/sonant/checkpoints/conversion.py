@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from os import PathLike
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
@@ -31,9 +31,15 @@ def convert(checkpoint: Checkpoint, folder: str | PathLike[str], dtype: Dtype = 
     settings = {name: value for name, value in checkpoint.settings.items() if name not in (*_OUTDATED, *written)}
     if architectures == ["Wav2Vec2ForPreTraining"] and "quantizer.codevectors" in checkpoint.tensors:
         settings["architectures"] = architectures
+    elif head := head_of(checkpoint):
+        settings["architectures"] = [written["architectures"][0].removesuffix("Model") + head]
+    given = checkpoint.settings.get("sonant")
+    own = dict(cast("dict[str, object]", given)) if isinstance(given, dict) else {}
+    own |= {"language": checkpoint.language, "note": checkpoint.note}
     if checkpoint.word_times != WordTimes():
-        own = {"language": checkpoint.language, "note": checkpoint.note, "word_times": asdict(checkpoint.word_times)}
-        settings["sonant"] = {name: value for name, value in own.items() if value is not None}
+        own["word_times"] = asdict(checkpoint.word_times)
+    if own := {name: value for name, value in own.items() if value is not None}:
+        settings["sonant"] = own
     save_checkpoint(
         folder,
         config,
@@ -46,6 +52,16 @@ def convert(checkpoint: Checkpoint, folder: str | PathLike[str], dtype: Dtype = 
         language=checkpoint.language,
         settings=settings,
     )
+
+
+def head_of(checkpoint: Checkpoint) -> str | None:
+    """What transformers calls a model with its head, behind the family's name; None without one, or with a CTC head."""
+    names = checkpoint.tensors.keys()
+    if "tdnn.0.kernel.weight" in names:
+        return "ForXVector"
+    if "classifier.weight" in names and checkpoint.vocabulary is None:
+        return "ForSequenceClassification" if "projector.weight" in names else "ForAudioFrameClassification"
+    return None
 
 
 class _Prefixed(Mapping[str, FloatArray]):
