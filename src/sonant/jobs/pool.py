@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -63,9 +63,9 @@ class _Worker:
 class ProcessPool:
     """Processes of this machine; `sonant.jobs.tasks.Workers` says what its methods promise."""
 
-    def __init__(self, setup: Setup, size: int) -> None:
+    def __init__(self, setup: Setup, size: int, open_bench: Callable[[Setup], Workbench] = Workbench) -> None:
         """Starts `size` processes, which load the model while the inputs are listed."""
-        self.setup, self.size = setup, size
+        self.setup, self.size, self.open_bench = setup, size, open_bench
         self._context = multiprocessing.get_context("spawn")  # a fork would take locks of other threads along
         self._workers: list[_Worker] = []
         self._waiting: deque[Task] = deque()
@@ -111,7 +111,10 @@ class ProcessPool:
     def _start(self, identify: bool = False) -> None:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(self.setup, theirs, identify, self.size), name="sonant-worker", daemon=True
+            target=_work,
+            args=(self.open_bench, self.setup, theirs, identify, self.size),
+            name="sonant-worker",
+            daemon=True,
         )
         with _environment(dict.fromkeys(_ONE_THREAD, "1")), _uninterrupted():
             process.start()
@@ -264,11 +267,13 @@ def share_windows(asr: Recognizer, pipe: Connection, num_workers: int) -> None:
         asr.group = WINDOWS_A_WORKER * num_workers
 
 
-def _work(setup: Setup, pipe: Connection, identify: bool, num_workers: int) -> None:
+def _work(
+    open_bench: Callable[[Setup], Workbench], setup: Setup, pipe: Connection, identify: bool, num_workers: int
+) -> None:
     """The life of a worker."""
     threading.Thread(target=_die_with_driver, daemon=True).start()
     try:
-        bench = Workbench(setup)
+        bench = open_bench(setup)
         share_windows(bench.asr, pipe, num_workers)
         identity = bench.identity() if identify else None
     except SonantError as error:

@@ -163,6 +163,8 @@ def open_task(task: Task, sample_rate: int) -> Generator[AudioStream]:
         with open_utterance(utterance, sample_rate) as stream:
             yield stream
         return
+    if (inside := split_archive(task.audio)) is not None:
+        raise AudioError(f"{inside[0]} must be named itself to be read where it lies; pass it in place of a manifest.")
     with TemporaryDirectory(prefix="sonant-") as folder:
         place = Path(folder) / "sound"
         try:
