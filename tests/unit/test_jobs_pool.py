@@ -35,7 +35,9 @@ def test_what_kills_its_worker_is_tried_twice_and_named_while_the_others_go_on()
         came = outcomes(workers, tasks("a", "poison", "b", "fault", "c", "d"))
         assert sorted(came) == [0, 1, 2, 3, 4, 5]
         assert came[1].error
-        assert "poison.wav was set aside, because 2 workers in turn died while they heard it (signal 9)" in came[1].error
+        assert (
+            "poison.wav was set aside, because 2 workers in turn died while they heard it (signal 9)" in came[1].error
+        )
         assert came[3].error == "It is broken."
         assert all(came[i].record for i in (0, 2, 4, 5))
         again = outcomes(workers, tasks("e", "poison"))  # a pool that went through that is as good as new
@@ -83,5 +85,8 @@ def test_a_model_that_cannot_be_loaded_ends_the_pool_with_its_own_error() -> Non
 
 
 def test_workers_that_die_of_loading_end_the_pool() -> None:
-    with closing(pool(1, "dying")) as workers, pytest.raises(EngineError, match="3 in a row died of it .exit code 3"):
+    with (
+        closing(pool(1, "dying")) as workers,
+        pytest.raises(EngineError, match=r"3 in a row died of it \(exit code 3\)"),
+    ):
         workers.identity()
