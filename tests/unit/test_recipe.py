@@ -15,6 +15,7 @@ from sonant.model.config import PretrainConfig
 from sonant.model.encoder import count_parameters
 from sonant.model.heads import ClipClassifier, CtcModel
 from sonant.model.pretrain import ClusterModel, ClusterSpec, ContrastiveModel
+from sonant.model.xvector import VoiceModel, VoiceShape
 from sonant.train.recipe import Recipe, read_recipe, recipe_names, to_toml
 from sonant.train.task import configure
 from sonant.train.tasks import TASKS
@@ -122,6 +123,7 @@ def test_a_recipe_that_comes_along_builds_and_repeats_itself(name: str, tmp_path
             "ctc": lambda: CtcModel(config),
             "contrastive": lambda: ContrastiveModel(config, pretrain),
             "classify": lambda: ClipClassifier(config, 4),
+            "xvector": lambda: VoiceModel(config, VoiceShape(recipe.task.tdnn_dim), 4),
             "clusters": lambda: ClusterModel(config, ClusterSpec(recipe.pretrain.clusters)),
         }
         model = kinds[recipe.task.name]()

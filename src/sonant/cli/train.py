@@ -131,6 +131,11 @@ def check(trainer: Trainer) -> None:
         raise DataError(f"{report.fatal} --set run.check=false trains all the same.")
     if not report.clean:
         say(told)
+    if task.target == "speaker" and (crossing := report.counts["leaked speaker"]):
+        raise DataError(
+            f"The speakers of data.dev must be others than those of data.train, but {crossing} of {len(first)} "
+            "utterances to learn from are by speakers who are in both; split them by `sonant data split`."
+        )
 
 
 def try_it(recipe: Recipe, folder: Path) -> bool:

@@ -10,6 +10,7 @@ from sonant.train.recipe import Recipe, to_toml
 
 _CTC = "automatic-speech-recognition", "Speech to text by CTC"
 _LABELLER = "audio-classification", "Labels of clips"
+_VOICES = "audio-classification", "Vectors of voices"
 _LISTENER = "feature-extraction", "A speech encoder, trained without transcripts"
 _TRANSCRIBE = """```python
 import sonant
@@ -21,6 +22,12 @@ import sonant
 
 sonant.load("FOLDER").classify("clip.wav").ranked
 ```"""
+_EMBED = """```python
+import sonant
+
+asr = sonant.load("FOLDER")
+float(asr.embed("a.wav") @ asr.embed("b.wav"))  # 1: one voice; around 0: two
+```"""
 _FINE_TUNE = """It writes no text before it is fine-tuned on transcribed speech:
 
 ```text
@@ -30,7 +37,7 @@ sonant train ctc-1h --set model.start=FOLDER --set data.train=train.jsonl
 
 def model_card(recipe: Recipe, score: Mapping[str, float], step: int) -> str:
     """A card with a model's scores after so many steps, and its recipe without the trainer's folders."""
-    known = {"ctc": (_CTC, _TRANSCRIBE), "classify": (_LABELLER, _LABEL)}
+    known = {"ctc": (_CTC, _TRANSCRIBE), "classify": (_LABELLER, _LABEL), "xvector": (_VOICES, _EMBED)}
     (tag, title), use = known.get(recipe.task.name, (_LISTENER, _FINE_TUNE))
     front = ["---", "library_name: transformers", f"pipeline_tag: {tag}"]
     if recipe.data.language:

@@ -160,6 +160,8 @@ _AT_LEAST: dict[str, int] = {
     "run.seed": 0, "run.threads": 0, "run.max_skipped": 0, "run.max_unreadable": 0, "data.sample_rate": 1000,
     "task.mel_weight": 0, "optim.eps": 0, "optim.weight_decay": 0, "optim.clip": 0, "schedule.final": 0,
     "batches.shards": 0, "augment.gain_db": 0, "batches.join_gap": 0, "pretrain.unmasked": 0, "pretrain.penalty": 0,
+    "task.tdnn_dim": 1, "task.tdnn_kernel": 1, "task.tdnn_dilation": 1, "task.xvector_output_dim": 1,
+    "task.crop_seconds": 0, "run.states": 0,
 }  # fmt: skip
 _OVER_ZERO = (
     "optim.lr", "batches.seconds", "batches.lengths", "batches.join_seconds", "schedule.initial", "data.max_seconds",

@@ -56,7 +56,8 @@ class TaskSection:
     """What is learnt."""
 
     name: str = "ctc"
-    """`ctc`; from speech alone `contrastive` (wav2vec 2.0's) or `clusters` (HuBERT's); `classify`, labels of clips."""
+    """`ctc`; from speech alone `contrastive` (wav2vec 2.0's) or `clusters` (HuBERT's); `classify`, labels of clips;
+    `xvector`, vectors of voices."""
     head: Literal["fresh", "keep"] = "fresh"
     """Whether a checkpoint's vocabulary and CTC head (and language adapters), or its quantiser, are kept or made anew.
     """
@@ -68,6 +69,15 @@ class TaskSection:
     """Steps at the beginning in which only the head learns."""
     class_weights: bool = True
     """Of `classify`: whether all labels count alike, however rare; False: all clips do."""
+    tdnn_dim: tuple[int, ...] = (512, 512, 512, 512, 1500)
+    """Of `xvector`: widths of the layers over frames; the last one's mean and deviation make the vector."""
+    tdnn_kernel: tuple[int, ...] = (5, 3, 3, 1, 1)
+    """Frames that each layer sees, `tdnn_dilation` apart."""
+    tdnn_dilation: tuple[int, ...] = (1, 2, 3, 1, 1)
+    xvector_output_dim: int = 512
+    """Width of the vector."""
+    crop_seconds: float = 3.0
+    """Of `xvector`: how much of a clip a step hears, while the encoder stays as it is; 0: all of it."""
     mel_weight: float = 0.0
     """From scratch: weight of predicting log-mel bands from the convolutions, which teaches them a spectrum first."""
     mel_share: float = 0.35
@@ -194,6 +204,8 @@ class Run:
     """Of the rate, what is left after each."""
     memory: float = 2.0
     """Gigabytes of decoded audio that are kept from one epoch to the next."""
+    states: float = 4.0
+    """Gigabytes on disk for what an encoder that stays as it is makes of clips, kept for later epochs and runs."""
     store: Literal["float32", "float16", "bfloat16"] = "float32"
     """How the resulting weights are stored."""
     tensorboard: bool = False

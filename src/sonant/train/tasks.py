@@ -10,11 +10,18 @@ from sonant.train.ctc import CtcTask
 from sonant.train.pretraining import ClusterTask, ContrastiveTask
 from sonant.train.recipe import Recipe
 from sonant.train.task import Task
+from sonant.train.xvector import XvectorTask
 
-TASKS = {"ctc": CtcTask, "contrastive": ContrastiveTask, "clusters": ClusterTask, "classify": ClassifyTask}
+TASKS = {
+    "ctc": CtcTask,
+    "contrastive": ContrastiveTask,
+    "clusters": ClusterTask,
+    "classify": ClassifyTask,
+    "xvector": XvectorTask,
+}
 
 
-def find_task(recipe: Recipe) -> type[CtcTask | ContrastiveTask | ClusterTask | ClassifyTask]:
+def find_task(recipe: Recipe) -> type[CtcTask | ContrastiveTask | ClusterTask | ClassifyTask | XvectorTask]:
     """The kind of task that a recipe names; `OptionError` where there is none of that name."""
     if recipe.task.name not in TASKS:
         raise OptionError(f"task.name must be one of {', '.join(TASKS)}, but is {recipe.task.name!r}; choose one.")
