@@ -167,6 +167,21 @@ def test_a_gpu_is_given_what_waits_together() -> None:
     assert [len(call) for call in engine.calls] == [1, CLIPS_AT_ONCE, 1]
 
 
+def test_one_that_spoils_a_batch_spoils_no_other() -> None:
+    engine = SlowEngine("cuda")
+    batcher = Batcher([cast(Engine, engine)], RATE)
+    first = Client(batcher, Ticket(), [clip(0)])
+    wait_until(lambda: first.is_alive() and batcher.waiting_seconds == 0)
+    clients = [Client(batcher, Ticket(), [clip(number)]) for number in (1, -1, 2)]
+    fill(batcher, 3)
+    engine.permits.release(5)
+    for client in (first, *clients):
+        client.join(20)
+    batcher.close()
+    assert [type(client.error) for client in clients] == [type(None), EngineError, type(None)]
+    assert [len(client.heard) for client in clients] == [1, 0, 1]
+
+
 def test_a_closed_queue_hears_what_waits_and_takes_no_more(engine: SlowEngine) -> None:
     batcher = Batcher([cast(Engine, engine)], RATE)
     client = Client(batcher, Ticket(), [clip(1), clip(2)])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import wave
 from collections.abc import Iterator
@@ -17,6 +20,8 @@ import pytest
 from flow.bombs import flac_of_silence
 from sonant import audio
 from sonant.errors import AudioError
+from sonant.server import sandbox
+from sonant.server.batcher import LeftError
 from sonant.server.sandbox import DecodeLimits, Decoders, TooLongError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.ogg"
@@ -125,3 +130,36 @@ def test_no_file_stays_open(decoders: Decoders) -> None:
             with decoders.open(file, 16000) as stream:
                 next(iter(stream))
         assert opened() == before
+
+
+def test_a_thread_does_not_wait_for_what_nobody_wants_any_more() -> None:
+    readable, writable = os.pipe()
+    try:
+        with os.fdopen(readable, "rb", buffering=0) as pipe, pytest.raises(LeftError):
+            sandbox._frame(pipe, lambda: True)
+    finally:
+        os.close(writable)
+
+
+def test_a_child_that_nobody_reads_any_more_ends_before_its_first_sample() -> None:
+    slow = "import sys, time; from sonant.server import decoder; decoder.decode = lambda *_: time.sleep(100); "
+    slow += "decoder._decode_and_exit({'seconds': 9, 'memory': 1 << 34, 'rate': 8000}, *map(int, sys.argv[1:]))"
+    readable, writable = os.pipe()
+    with file_of(b"") as file:
+        descriptors = [file.fileno(), writable]
+        child = subprocess.Popen([sys.executable, "-c", slow, *map(str, descriptors)], pass_fds=descriptors)
+        os.close(writable)
+        os.close(readable)
+        try:
+            assert child.wait(30) == 1
+        finally:
+            child.kill()
+
+
+def test_a_file_may_last_for_ever() -> None:
+    patient = Decoders(DecodeLimits(duration=math.inf))
+    try:
+        with file_of(silence(2)) as file, patient.open(file, 16000) as stream:
+            assert sum(map(len, stream)) == 32000
+    finally:
+        patient.close()

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from sonant.engines import Engine, Precision
-from sonant.errors import EngineError
+from sonant.errors import EngineError, SonantError
 from sonant.types import FloatArray
 
 LIVE_TURNS = 4
@@ -99,14 +99,7 @@ class Batcher:
         most = 1 if engine.device == "cpu" else CLIPS_AT_ONCE
         while clips := self._next(most):
             began = time.monotonic()
-            try:
-                emitted = engine.emit([clip.samples for clip in clips])
-            except Exception as error:  # noqa: BLE001  # it belongs to whoever waits
-                for clip in clips:
-                    clip.done.set_exception(error)
-            else:
-                for clip, log_probs in zip(clips, emitted, strict=True):
-                    clip.done.set_result(log_probs)
+            _hear(engine, clips)
             with self._changed:
                 self.busy_seconds += time.monotonic() - began
                 self.heard_seconds += sum(len(clip.samples) for clip in clips) / self.sample_rate
@@ -133,6 +126,23 @@ class Batcher:
         self._clock[live] = clip.ticket.used
         clip.ticket.used += len(clip.samples) / self.sample_rate
         return clip
+
+
+def _hear(engine: Engine, clips: Sequence[_Clip]) -> None:
+    """Give each clip what the engine emits for it; where one spoils a batch, the others are heard without it."""
+    try:
+        emitted = engine.emit([clip.samples for clip in clips])
+    except Exception as error:  # noqa: BLE001  # it belongs to whoever waits
+        expected = isinstance(error, SonantError) and not isinstance(error, EngineError)  # no clip's fault
+        if len(clips) > 1 and not expected:
+            for clip in clips:
+                _hear(engine, [clip])
+            return
+        for clip in clips:
+            clip.done.set_exception(error)
+    else:
+        for clip, log_probs in zip(clips, emitted, strict=True):
+            clip.done.set_result(log_probs)
 
 
 class SharedEngine:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
+import threading
 from typing import Any, BinaryIO
 
 from sonant import audio
@@ -65,7 +67,8 @@ def _decode_and_exit(request: dict[str, Any], source: int, target: int) -> None:
     """In the child: nothing but this file, within its limits; never returns."""
     status = 1
     try:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who no longer reads ends us
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who no longer reads ends us as we write
+        threading.Thread(target=_end_unread, args=(target,), daemon=True).start()
         restrain(request["seconds"], request["memory"])
         with os.fdopen(source, "rb") as file, os.fdopen(target, "wb") as pipe:
             decode(file, pipe, request["rate"])
@@ -74,6 +77,14 @@ def _decode_and_exit(request: dict[str, Any], source: int, target: int) -> None:
         pass  # the pipe ends too soon, which says it
     finally:
         os._exit(status)
+
+
+def _end_unread(target: int) -> None:
+    """End this process as soon as nobody reads it any more: before its first sample it may compute for minutes."""
+    closed = select.poll()
+    closed.register(target, 0)  # of which an error alone is told
+    closed.poll()
+    os._exit(1)
 
 
 def restrain(seconds: int, memory: int) -> None:

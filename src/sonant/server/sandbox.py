@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -18,12 +19,15 @@ import numpy as np
 from sonant.audio import AudioStream
 from sonant.audio.samples import Mixer, Pieces
 from sonant.errors import AudioError, EngineError
+from sonant.server.batcher import LeftError
 from sonant.server.decoder import END, ERROR, HEAD, SAMPLES
 
 LARGEST_FRAME = 1 << 24
 """Bytes of one frame; the decoder sends a second of sound at a time."""
 SILENT_SECONDS = 60.0
 """How long a decoder may say nothing while it is waited for."""
+LOOKED = 0.25
+"""Seconds between looks whether it still is."""
 NAME = "The audio"
 EXCEEDED = (
     f"{NAME} could not be decoded within the limits of this server on memory and processor time; "
@@ -55,16 +59,17 @@ class Decoders:
         self._lock = threading.Lock()
         self._server: tuple[subprocess.Popen[bytes], socket.socket] | None = None
 
-    def open(self, file: BinaryIO, sample_rate: int) -> AudioStream:
+    def open(self, file: BinaryIO, sample_rate: int, left: Callable[[], bool] = lambda: False) -> AudioStream:
         """The sound of a file of the system's (one with a `fileno`), mono, at `sample_rate` hertz.
 
-        Raises `AudioError`, here or while it is read, for what cannot be decoded or takes more than the limits allow.
+        Raises `AudioError`, here or while it is read, for what cannot be decoded or takes more than the limits allow,
+        and `LeftError` once nobody wants it any more, which `left` tells.
         """
         file.flush()
         file.seek(0)
         pipe = self._forked(file, sample_rate) if hasattr(os, "fork") else _spawned(file, sample_rate)
         try:
-            kind, body = _frame(pipe)
+            kind, body = _frame(pipe, left)
             if kind != HEAD:
                 raise AudioError(_sentence(body) if kind == ERROR else EXCEEDED)
             head: dict[str, Any] = json.loads(body)
@@ -76,7 +81,7 @@ class Decoders:
         mixer, warnings = Mixer(), list[str]()
         return AudioStream(
             NAME,
-            self._pieces(pipe, sample_rate, mixer, warnings),
+            self._pieces(pipe, sample_rate, mixer, warnings, left),
             sample_rate,
             head["duration"],
             warnings,
@@ -146,10 +151,12 @@ class Decoders:
             "send it in parts, or start the server with a longer --max-duration."
         )
 
-    def _pieces(self, pipe: BinaryIO, sample_rate: int, mixer: Mixer, warnings: list[str]) -> Pieces:
-        longest = int(self.limits.duration * sample_rate)
+    def _pieces(
+        self, pipe: BinaryIO, sample_rate: int, mixer: Mixer, warnings: list[str], left: Callable[[], bool]
+    ) -> Pieces:
+        longest = self.limits.duration * sample_rate
         num_samples = 0
-        for kind, body in _frames(pipe):
+        for kind, body in _frames(pipe, left):
             if kind == SAMPLES:
                 samples = np.frombuffer(body, "<f4").astype(np.float32)
                 num_samples += len(samples)
@@ -172,37 +179,46 @@ def _spawned(file: BinaryIO, sample_rate: int) -> BinaryIO:
     return cast(BinaryIO, process.stdout)
 
 
-def _frames(pipe: BinaryIO) -> Generator[tuple[bytes, bytes]]:
+def _frames(pipe: BinaryIO, left: Callable[[], bool]) -> Generator[tuple[bytes, bytes]]:
     """Frames up to the last."""
     while True:
-        kind, body = _frame(pipe)
+        kind, body = _frame(pipe, left)
         yield kind, body
         if kind in (END, ERROR):
             return
 
 
-def _frame(pipe: BinaryIO) -> tuple[bytes, bytes]:
+def _frame(pipe: BinaryIO, left: Callable[[], bool]) -> tuple[bytes, bytes]:
     """The next frame; `AudioError` where the decoder was ended by its limits."""
-    head = _read(pipe, 5)
+    head = _read(pipe, 5, left)
     size = int.from_bytes(head[1:], "little")
     if size > LARGEST_FRAME or head[:1] not in (HEAD, SAMPLES, END, ERROR) or (head[:1] == SAMPLES and size % 4):
         raise AudioError(EXCEEDED)
-    return head[:1], _read(pipe, size)
+    return head[:1], _read(pipe, size, left)
 
 
-def _read(pipe: BinaryIO, size: int) -> bytes:
+def _read(pipe: BinaryIO, size: int, left: Callable[[], bool]) -> bytes:
     held = bytearray()
     while len(held) < size:
         if hasattr(select, "poll"):
-            ready = select.poll()
-            ready.register(pipe, select.POLLIN)
-            if not ready.poll(SILENT_SECONDS * 1000):
-                raise AudioError(EXCEEDED)
+            _wait(pipe, left)
         piece = pipe.read(size - len(held))
         if not piece:
             raise AudioError(EXCEEDED)
         held += piece
     return bytes(held)
+
+
+def _wait(pipe: BinaryIO, left: Callable[[], bool]) -> None:
+    """Until there is something to read; a thread that waited on for nobody would be missing to others."""
+    ready = select.poll()
+    ready.register(pipe, select.POLLIN)
+    latest = time.monotonic() + SILENT_SECONDS
+    while not ready.poll(LOOKED * 1000):
+        if left():
+            raise LeftError
+        if time.monotonic() > latest:
+            raise AudioError(EXCEEDED)
 
 
 def _sentence(body: bytes) -> str:

@@ -142,7 +142,7 @@ class Service:
         asr = model.recognizer(ticket, _WatchedDecoder(decoder, watch) if watch else decoder)
         if ticket.left:
             raise LeftError
-        transcript = asr.transcribe(self.decoders.open(file, asr.checkpoint.sample_rate))
+        transcript = asr.transcribe(self.decoders.open(file, asr.checkpoint.sample_rate, lambda: ticket.left))
         return replace(transcript, model=model.name)
 
     def open_stream(self, stream: Live, protocol: str) -> None:
