@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
+from math import inf
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from sonant.errors import MissingExtraError, OptionError, OutputError
 from sonant.files import write_text
@@ -28,6 +30,8 @@ SEGMENT_SECONDS = 6
 """Of HLS: what Apple's authoring specification wants."""
 KEPT_SEGMENTS = 600
 """An hour of them can be gone back to; older files are deleted."""
+CLOCK = 1 << 33
+"""Ticks of a transport stream's clock, which then begins anew."""
 MOST_WAITING = 1000
 """Messages kept for a receiver that cannot be reached; the oldest are dropped."""
 LONGEST_WAIT = 30.0
@@ -153,8 +157,12 @@ class HlsFolder:
     """
 
     def __init__(self, folder: str | PathLike[str], start: float = 0.0) -> None:
+        if not 0 <= start < inf:
+            raise OptionError(
+                f"A video's time where captions begin must be 0 s or more, but is {start:g} s; correct it."
+            )
         self.folder = Path(folder)
-        self._map = f"X-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:{round(start * 90_000)}"
+        self._map = f"X-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:{round(start * 90_000) % CLOCK}"
         self._cues: deque[Cue] = deque()
         self._count = 0
         self._lengths: deque[float] = deque(maxlen=KEPT_SEGMENTS)
@@ -211,16 +219,17 @@ class HlsFolder:
 class Relay:
     """Sends events to a websocket, from a thread of its own: a receiver that is slow or away delays no captions."""
 
-    def __init__(self, url: str, notice: Callable[[str], None]) -> None:
+    def __init__(self, url: str, notice: Callable[[str], None], token: str | None = None) -> None:
         try:
             self._client: Any = import_module("websockets.sync.client")
         except ModuleNotFoundError as error:
             raise MissingExtraError(
                 "Events are sent through websockets, which is not installed: pip install 'sonant[live]'"
             ) from error
-        if not url.startswith(("ws://", "wss://")):
+        if not _is_websocket(url):
             raise OptionError(f"Events go to an address like ws://HOST/PATH, but {url} was given; correct it.")
         self.url, self._notice = url, notice
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sonant-relay", daemon=True)
@@ -242,8 +251,9 @@ class Relay:
     def _run(self) -> None:
         wait, held = 0.5, None
         while True:
+            connection = None
             try:
-                with self._client.connect(self.url, open_timeout=5) as connection:
+                with self._client.connect(self.url, open_timeout=5, additional_headers=self._headers) as connection:
                     wait = 0.5
                     while (held := held or self._waiting.get()) is not None:
                         connection.send(json.dumps(held, ensure_ascii=False))
@@ -252,6 +262,22 @@ class Relay:
             except Exception as error:  # noqa: BLE001  # of the system, of TLS, of the protocol
                 if self._closing.is_set():
                     return
-                self._notice(f"{self.url} cannot be reached ({str(error) or type(error).__name__}); trying on.")
+                why = _said(connection) or str(error) or type(error).__name__
+                self._notice(f"{self.url} cannot be reached ({why}); trying on.")
             self._closing.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT)
+
+
+def _is_websocket(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
+
+
+def _said(connection: Any) -> str:
+    """Why a server closed a connection, where it says so in the way of ours; else nothing."""
+    with suppress(Exception):
+        return str(json.loads(connection.recv(timeout=0))["message"]).rstrip(".")
+    return ""

@@ -270,3 +270,11 @@ def test_a_microphone_without_its_library_names_the_extra(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(MissingExtraError, match=r"sonant\[live\]"):
         audio.open_live("mic", RATE)
+
+
+def test_a_microphone_without_the_system_s_library_names_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    with pytest.raises(MissingExtraError, match="apt install libportaudio2"):
+        audio.open_live("mic", RATE)

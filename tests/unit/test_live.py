@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import socket
 import threading
@@ -130,6 +131,18 @@ def test_hls_forgets_what_is_older_than_its_playlist(tmp_path: Path, monkeypatch
     assert len(list(tmp_path.glob("*.vtt"))) == 6
 
 
+@pytest.mark.parametrize("start", [math.nan, math.inf, -1.0])
+def test_hls_begins_at_a_time(tmp_path: Path, start: float) -> None:
+    with pytest.raises(OptionError, match="0 s or more"):
+        HlsFolder(tmp_path, start)
+
+
+def test_hls_wraps_as_the_video_s_clock_does(tmp_path: Path) -> None:
+    folder = HlsFolder(tmp_path, (1 << 33) / 90_000 + 1)
+    folder.finish(1.0)
+    assert "MPEGTS:90000\n" in (tmp_path / "captions-000000.vtt").read_text()
+
+
 def test_a_message_says_all_of_an_event() -> None:
     words = spoken("GOOD BYE")
     assert message_of(partial(words[:1])) == {
@@ -179,10 +192,34 @@ def test_events_go_to_a_websocket_that_comes_later() -> None:
     assert numbers == sorted(numbers)
 
 
+def test_a_relay_shows_its_token_and_tells_why_it_is_sent_away() -> None:
+    sync = pytest.importorskip("websockets.sync.server")
+    tokens: list[str] = []
+
+    def refuse(connection) -> None:
+        tokens.append(connection.request.headers["Authorization"])
+        connection.recv()
+        connection.send(json.dumps({"type": "error", "message": "A channel is named otherwise."}))
+
+    notices: list[str] = []
+    with sync.serve(refuse, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        relay = Relay(f"ws://127.0.0.1:{server.socket.getsockname()[1]}", notices.append, "secret")
+        deadline = time.monotonic() + 20
+        while not notices and time.monotonic() < deadline:
+            relay.send({})
+            time.sleep(0.05)
+        relay.close(timeout=10)
+        server.shutdown()
+    assert tokens[0] == "Bearer secret"
+    assert "(A channel is named otherwise)" in notices[0]
+
+
 def test_a_relay_needs_an_address_and_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("websockets")
-    with pytest.raises(OptionError, match="ws://HOST/PATH, but http://x was given"):
-        Relay("http://x", print)
+    for url in ("http://x", "ws://", "ws:///path", "ws://x:99999/"):
+        with pytest.raises(OptionError, match=f"ws://HOST/PATH, but {url} was given"):
+            Relay(url, print)
     monkeypatch.setitem(__import__("sys").modules, "websockets.sync.client", None)
     with pytest.raises(MissingExtraError, match=r"sonant\[live\]"):
         Relay("ws://x", print)

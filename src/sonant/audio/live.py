@@ -184,10 +184,14 @@ class Microphone:
         self._notice = notice
         try:
             sounddevice: Any = import_module("sounddevice")
-        except (ImportError, OSError) as error:  # the latter without PortAudio's library
+        except ImportError as error:
             raise MissingExtraError(
-                "A microphone is heard through sounddevice and PortAudio, which are not installed: "
-                "pip install 'sonant[live]'"
+                "A microphone is heard through sounddevice, which is not installed: pip install 'sonant[live]'"
+            ) from error
+        except OSError as error:
+            raise MissingExtraError(
+                "A microphone is heard through PortAudio, which is not installed: apt install libportaudio2, or as "
+                "this system does it"
             ) from error
         self._stream: Any = None
         wanted: int | str | None = int(device) if device and device.isdecimal() else device

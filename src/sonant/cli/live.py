@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import typer
 
@@ -30,13 +30,15 @@ from sonant.cli.options import (
     decoding_options,
 )
 from sonant.cli.terminal import DONE, FAILED, load_model, reporting, say
-from sonant.errors import SonantError
+from sonant.errors import OutputError, SonantError
 
 if TYPE_CHECKING:
     from sonant.audio import AudioStream
     from sonant.live import CueMaker, HlsFolder, Relay, SubtitleFile
     from sonant.recognizer import Recognizer
     from sonant.stream import Stream, StreamEvent
+
+T = TypeVar("T")
 
 
 def run(
@@ -50,6 +52,7 @@ def run(
     hls: Annotated[Path | None, typer.Option(help="A folder for segmented WebVTT and its playlist.")] = None,
     hls_start: Annotated[float, typer.Option(help="The video's own time, in seconds, where the captions begin.")] = 0.0,
     to: Annotated[str | None, typer.Option(help="A websocket (ws://) to send every event to, as JSON.")] = None,
+    token: Annotated[str | None, typer.Option(help="What the server of --to wants shown.")] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Read a file no faster than it plays.")] = False,
     patience: Annotated[
         float, typer.Option(help="Seconds without sound after which a lost address is taken to be over.", min=0.0)
@@ -92,7 +95,7 @@ def run(
             )
             stream = asr.stream(step=step, window=window, margin=margin, endpoint=endpoint)
             sound = open_things.enter_context(open_live(source, stream.sample_rate, patience=patience, notice=say))
-            sinks = Sinks(asr, open_things, output or [], hls, hls_start, to)
+            sinks = Sinks(asr, open_things, output or [], hls, hls_start, to, token)
             complete = caption(sound, stream, sinks, realtime)
     raise SystemExit(DONE if complete else FAILED)
 
@@ -108,13 +111,16 @@ class Sinks:
         hls: Path | None,
         hls_start: float,
         to: str | None,
+        token: str | None,
     ) -> None:
         from sonant import live
 
         self.cues: CueMaker = live.CueMaker(asr.checkpoint.language)
         self.files: list[SubtitleFile] = [live.SubtitleFile(path) for path in outputs]
-        self.hls: HlsFolder | None = live.HlsFolder(hls, hls_start) if hls else None
-        self.relay: Relay | None = live.Relay(to, say) if to else None
+        self.folders: list[HlsFolder] = [live.HlsFolder(hls, hls_start)] if hls else []
+        self.relay: Relay | None = live.Relay(to, say, token) if to else None
+        self.complete = True
+        """Whether all could be written."""
         self.screen = open_things.enter_context(screen())
         self._message = live.message_of
 
@@ -125,27 +131,33 @@ class Sinks:
             if self.relay:
                 self.relay.send(self._message(event))
             cues = self.cues.add(event)
-            for file in self.files:
-                file.write(cues)
-            if self.hls:
-                self.hls.write(cues)
-        if self.hls:
-            since = self.cues.since
-            self.hls.advance(stream.final_until if since is None else min(since, stream.final_until))
+            self._each(self.files, lambda file, cues=cues: file.write(cues))
+            self._each(self.folders, lambda folder, cues=cues: folder.write(cues))
+        since = self.cues.since
+        until = stream.final_until if since is None else min(since, stream.final_until)
+        self._each(self.folders, lambda folder: folder.advance(until))
+
+    def _each(self, sinks: list[T], work: Callable[[T], None]) -> None:
+        """Do it to each; one that cannot be written is told of and left out: the others go on."""
+        for sink in list(sinks):
+            try:
+                work(sink)
+            except OutputError as error:
+                say(str(error))
+                sinks.remove(sink)
+                self.complete = False
 
     def close(self, seconds: float) -> None:
         """End all; the stream lasted so long."""
-        for file in self.files:
-            file.close()
-        if self.hls:
-            self.hls.finish(seconds)
+        self._each(self.files, lambda file: file.close())
+        self._each(self.folders, lambda folder: folder.finish(seconds))
         if self.relay:
             self.relay.send({"type": "done", "seconds": round(seconds, 3)})
             self.relay.close()
 
 
 def caption(sound: AudioStream, stream: Stream, sinks: Sinks, realtime: bool) -> bool:
-    """Until the sound ends or the user ends it; whether all of it could be heard."""
+    """Until the sound ends or the user ends it; whether all of it could be heard, and written."""
     from sonant.live import paced
 
     complete = True
@@ -161,7 +173,7 @@ def caption(sound: AudioStream, stream: Stream, sinks: Sinks, realtime: bool) ->
         sinks.close(stream.seconds)
     for warning in sound.warnings:
         say(warning)
-    return complete
+    return complete and sinks.complete
 
 
 class Interrupts:
