@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from starlette.testclient import TestClient, WebSocketTestSession
+from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
 
 import sonant
 from flow.conftest import SAID
 from flow.serving import HOST, pcm16
 from sonant import audio
+from sonant.server import huggingface
 from sonant.server.app import create_app
 from sonant.server.batcher import Batcher
 from sonant.server.models import Models, ServedModel
@@ -137,7 +139,8 @@ def test_subtitles_are_those_of_transcribe(
     ("form", "status", "sentence"),
     [
         ({"model": "unheard"}, 404, r"digits"),
-        ({"response_format": "pdf"}, 400, r"response_format: "),
+        ({"response_format": "pdf"}, 400, r"response_format is not as it must be (Input should be 'json', "),
+        ({"stream": "perhaps"}, 400, r"stream is not as it must be"),
         ({"timestamp_granularities[]": "letter"}, 400, r"word or segment"),
     ],
 )
@@ -155,6 +158,40 @@ def test_what_is_no_sound_is_a_sentence_in_each_protocol(client: TestClient, pat
     answer = client.post(path, **body)
     assert answer.status_code == 400
     assert "not audio or video" in answer.text
+
+
+def test_what_is_not_there_is_a_sentence(client: TestClient) -> None:
+    def said(answer: Any) -> tuple[int, str]:
+        return answer.status_code, answer.json()["error"]["message"]
+
+    assert said(client.get("/v1/nothing")) == (
+        404, "A path of this server was expected, but '/v1/nothing' is none; /docs lists them.",
+    )  # fmt: skip
+    refused = client.delete("/v1/models")
+    assert (said(refused), refused.headers["allow"]) == (
+        (405, "/v1/models wants GET, but DELETE came; /docs lists what it takes."), "GET",
+    )  # fmt: skip
+    assert "file was expected, but is missing" in said(client.post("/v1/audio/transcriptions"))[1]
+    text = client.post("/v1/audio/transcriptions", files={"model": (None, "x"), "file": (None, "hello")})
+    assert "file must be a file, but text came" in said(text)[1]
+    with pytest.raises(WebSocketDenialResponse) as told, client.websocket_connect("/v1/x", headers=AT_HOST):
+        pass
+    assert (told.value.status_code, "/docs lists them" in told.value.text) == (404, True)
+
+
+def test_json_is_unpacked_where_it_holds_up_nobody(
+    client: TestClient, sound: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    real = huggingface._unpacked
+
+    def unpacked(body: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return real(body)
+
+    monkeypatch.setattr(huggingface, "_unpacked", unpacked)
+    assert client.post("/", json={"inputs": base64.b64encode(sound).decode()}).json()["text"] == SAID
+    assert threads[0].startswith("sonant")
 
 
 def test_addresses_are_not_fetched(client: TestClient) -> None:
@@ -235,6 +272,39 @@ def test_deepgram_s_stream(client: TestClient, samples: np.ndarray) -> None:
     assert " ".join(filter(None, said)) == SAID
     assert [message["speech_final"] for message in final][-1]
     assert any(not message["is_final"] for message in messages if message["type"] == "Results")
+
+
+@pytest.mark.parametrize("path", ["/v1/listen", "/v1/stream"])
+def test_a_file_is_no_live_audio(client: TestClient, sound: bytes, path: str) -> None:
+    with client.websocket_connect(path, headers=AT_HOST) as socket:
+        socket.send_bytes(sound)
+        while (message := socket.receive_json())["type"] == "ready":
+            pass
+    assert (message["type"].lower(), "a compressed file came" in message["message"]) == ("error", True)
+
+
+def test_captions_sent_to_where_they_are_read_are_refused(client: TestClient) -> None:
+    with client.websocket_connect("/v1/captions", headers=AT_HOST) as socket:
+        socket.send_text(json.dumps({"type": "final", "text": "HERE", "words": []}))
+        assert "publish=1" in socket.receive_json()["message"]
+
+
+def test_what_openai_s_client_clears_is_in_no_item(client: TestClient, samples: np.ndarray) -> None:
+    def send(kind: str, **fields: Any) -> None:
+        socket.send_json({"type": kind, **fields})
+
+    sound = base64.b64encode(pcm16(samples)).decode()
+    form = {"format": {"type": "audio/pcm", "rate": 16000}, "turn_detection": None}
+    with client.websocket_connect("/v1/realtime?intent=transcription", headers=AT_HOST) as socket:
+        send("session.update", session={"type": "transcription", "audio": {"input": form}})
+        for end in ("clear", "commit"):
+            send("input_audio_buffer.append", audio=sound)
+            send(f"input_audio_buffer.{end}")
+        kind = "conversation.item.input_audio_transcription.completed"
+        while (message := socket.receive_json())["type"] != kind:
+            pass
+    assert message["transcript"] == SAID
+    assert message["usage"]["seconds"] == pytest.approx(3.425, abs=0.01)
 
 
 def test_what_a_stream_announces_must_be_sound(client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 import sonant
@@ -20,7 +22,9 @@ from sonant import audio
 from sonant.errors import OptionError
 from sonant.server.app import create_app
 from sonant.server.batcher import Batcher
+from sonant.server.guard import _Body
 from sonant.server.models import Models, ServedModel
+from sonant.server.run import _bound
 from sonant.server.settings import ServerSettings, is_loopback
 
 TOKEN = "a+secret/of,signs="
@@ -224,6 +228,8 @@ def test_who_waits_for_us_is_not_idle(asr: sonant.Recognizer, example: Path, pat
         {"max_streams": 0},
         {"max_duration": 0},
         {"origins": ("friend.example",)},
+        {"origins": ("https://friend.example/",)},
+        {"origins": ("https://Friend.example",)},
     ],
 )
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
@@ -237,3 +243,24 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
 )
 def test_addresses_of_this_machine_alone(host: str, local: bool) -> None:
     assert is_loopback(host) is local
+
+
+def test_a_body_that_trickles_has_an_end() -> None:
+    async def trickle() -> dict[str, Any]:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def read() -> None:
+        body = _Body(trickle, limit=10_000, idle_seconds=5, seconds=0.2, too_large="")
+        for _ in range(1000):
+            await body()
+
+    with pytest.raises(HTTPException) as told:
+        asyncio.run(read())
+    assert told.value.status_code == 408
+
+
+@pytest.mark.parametrize(("host", "advice"), [("203.0.113.7", "--host"), ("no.such.host.invalid", "--host")])
+def test_an_address_that_is_not_ours_is_said_to_be_none(host: str, advice: str) -> None:
+    with pytest.raises(OptionError, match=f"cannot listen at {host}:0 .*{advice}"):
+        _bound(host, 0, "--port")

@@ -22,6 +22,7 @@ from sonant import audio
 
 websockets = pytest.importorskip("websockets.sync.client")
 ConnectionClosed = pytest.importorskip("websockets.exceptions").ConnectionClosed
+InvalidStatus = pytest.importorskip("websockets.exceptions").InvalidStatus
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,69 @@ def test_nonsense_over_wyoming_is_answered_and_breaks_nothing(server: Server) ->
             while client.recv(65536):
                 pass
     wait_for(server, "sonant_streams_open", 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        (b"nonsense\n", "A message in JSON was expected"),
+        (b"x" * 200_000, "A line of at most 65536 bytes"),
+        (b'{"type":"describe","data_length":99999999}\n', "A length of at most 1048576"),
+        (b'{"type":"transcribe","data":{"name":"unheard"}}\n', "A model of this server"),
+        (b'{"type":"audio-start","data":{"rate":3}}\n', "samples a second"),
+    ],
+)
+def test_nonsense_over_wyoming_is_told_for_what_it_is(server: Server, line: bytes, word: str) -> None:
+    assert server.wyoming
+    with socket.create_connection(("127.0.0.1", server.wyoming), timeout=30) as client, client.makefile("rb") as answer:
+        client.sendall(line)
+        head = json.loads(answer.readline())
+        assert (head["type"], word in answer.read(head["data_length"]).decode()) == ("error", True)
+
+
+def test_audio_that_wyoming_begins_anew_has_one_transcript(server: Server, samples: np.ndarray) -> None:
+    assert server.wyoming
+    start = b'{"type":"audio-start","data":{"rate":16000,"width":2,"channels":1}}\n'
+    chunk = b'{"type":"audio-chunk","payload_length":%d}\n%b' % (2 * len(samples), pcm16(samples))
+    with socket.create_connection(("127.0.0.1", server.wyoming), timeout=60) as client, client.makefile("rb") as answer:
+        client.sendall(start + start + chunk + b'{"type":"audio-stop"}\n')
+        texts: list[str] = []
+        kind = ""
+        while kind != "transcript-stop":
+            head = json.loads(answer.readline())
+            kind, data = head["type"], answer.read(head.get("data_length", 0))
+            if kind == "transcript":
+                texts.append(json.loads(data)["text"])
+    assert texts == [SAID]
+
+
+def test_a_websocket_that_is_refused_is_no_error_of_the_server(server: Server) -> None:
+    for path, headers in (("/v1/nothing", {}), ("/v1/stream", {"Origin": "http://foe.example"})):
+        with (
+            pytest.raises(InvalidStatus),
+            websockets.connect(server.url.replace("http", "ws") + path, additional_headers=headers),
+        ):
+            pass  # the fixture looks at what the server has written
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="sends signals as POSIX systems do")
+def test_a_second_signal_waits_for_nothing_and_shows_no_traceback(samples: np.ndarray) -> None:
+    with serving() as server:
+        file = wav(np.tile(samples, 300))
+
+        def ask() -> None:
+            with suppress(OSError, ValueError):
+                post(server, file)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_for(server, "sonant_requests_running", 1)
+        for _ in range(2):
+            server.process.send_signal(signal.SIGINT)
+            threading.Event().wait(0.5)
+        assert server.process.wait(20) == 0
+        asking.join(60)
+    assert "Traceback" not in "".join(server.errors)
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="sends signals as POSIX systems do")

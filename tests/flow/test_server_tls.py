@@ -91,7 +91,11 @@ def test_a_certificate_is_kept_until_it_no_longer_fits(cache: Path, monkeypatch:
     third = path.read_bytes()
     path.write_bytes(b"no certificate")
     certificates.own_certificate()
-    assert len({first, second, third, path.read_bytes()}) == 4
+    fourth = path.read_bytes()
+    key.write_bytes(b"no key")
+    certificates.own_certificate()
+    assert len({first, second, third, fourth, path.read_bytes()}) == 5
+    assert b"PRIVATE KEY" in key.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mimetypes
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from importlib import resources
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
@@ -40,6 +41,7 @@ def create_app(models: Models, settings: ServerSettings, urls: tuple[str, ...] =
     `urls` are the addresses under which it is reached, for the page to show.
     """
     service = Service(models, settings)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of what strangers send
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -71,6 +73,7 @@ def create_app(models: Models, settings: ServerSettings, urls: tuple[str, ...] =
     ):
         app.include_router(part)
     _add_pages(app)
+    app.add_api_websocket_route("/{path:path}", _nowhere)
     for kind in (SonantError, LeftError, ClientDisconnect, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _failed)
     return app
@@ -129,16 +132,38 @@ def _giver(name: str, content: bytes) -> Any:
     return give
 
 
+async def _nowhere(socket: WebSocket) -> None:
+    """A websocket where nobody listens."""
+    sentence = f"A websocket of this server was expected, but {socket.url.path[:80]!r} is none; /docs lists them."
+    body = {"error": {"message": sentence, "type": "invalid_request_error", "param": None, "code": "404"}}
+    await socket.send_denial_response(JSONResponse(body, 404))
+
+
+def _told(request: Request, error: Exception) -> tuple[int, str]:
+    """Status and sentence of an error."""
+    if isinstance(error, RequestValidationError):
+        wrong = error.errors()[0]
+        field = ".".join(map(str, wrong["loc"][1:])) or "The body"
+        if wrong["type"] == "missing":
+            return 400, f"{field} was expected, but is missing; send it as /docs describes it."
+        if field == "file":
+            return 400, "file must be a file, but text came; send its bytes under a filename."
+        return 400, f"{field} is not as it must be ({wrong['msg']}); correct it as /docs describes it."
+    if not isinstance(error, HTTPException):
+        return status_of(error), sentence_of(error)
+    path = request.url.path[:80]
+    if error.status_code == 404:
+        return 404, f"A path of this server was expected, but {path!r} is none; /docs lists them."
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return 405, f"{path} wants {allowed}, but {request.method} came; /docs lists what it takes."
+    return error.status_code, str(error.detail)
+
+
 async def _failed(request: Request, error: Exception) -> Response:
     """An error in the form of the protocol that was spoken: OpenAI's, Hugging Face's or Deepgram's."""
-    headers: dict[str, str] = {}
-    if isinstance(error, HTTPException):
-        status, sentence = error.status_code, str(error.detail)
-    elif isinstance(error, RequestValidationError):
-        wrong = error.errors()[0]
-        status, sentence = 400, f"{'.'.join(map(str, wrong['loc'][1:]))}: {wrong['msg']}."
-    else:
-        status, sentence = status_of(error), sentence_of(error)
+    status, sentence = _told(request, error)
+    headers: dict[str, str] = dict(getattr(error, "headers", None) or {})
     if isinstance(error, BusyError):
         headers["retry-after"] = str(error.retry_after)
     path = request.url.path

@@ -80,8 +80,9 @@ async def captions(socket: WebSocket) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 sending = tasks.create_task(_send_captions(socket, queue))
-                async for _ in messages(socket, READER_SECONDS):
-                    pass
+                async for message in messages(socket, READER_SECONDS):
+                    if isinstance(message, str) and parsed(message).get("type") in ("partial", "final"):
+                        raise OptionError("Captions are read here, but some came; add publish=1 to send them.")
                 sending.cancel()
         finally:
             relay.leave(channel, queue)
@@ -97,7 +98,9 @@ async def _send_captions(socket: WebSocket, queue: asyncio.Queue[dict[str, Any]]
 
 def _caption(message: bytes | str) -> dict[str, Any]:
     """A message to pass on, with nothing in it but what captions have."""
-    if len(message) > CAPTION_BYTES or isinstance(message, bytes):
+    if isinstance(message, bytes):
+        raise OptionError("Captions were expected as text, but bytes came; send JSON in text messages.")
+    if len(message) > CAPTION_BYTES:
         raise OptionError(f"Captions of at most {CAPTION_BYTES} characters were expected; send them one by one.")
     tree = parsed(message)
     if tree.get("type") not in ("partial", "final", "done", "lag"):

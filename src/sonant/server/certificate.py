@@ -6,6 +6,7 @@ import datetime as dt
 import ipaddress
 import os
 import socket
+import ssl
 from pathlib import Path
 
 from sonant.errors import OutputError
@@ -31,7 +32,8 @@ def own_certificate() -> tuple[Path, Path]:
         known = x509.load_pem_x509_certificate(certificate.read_bytes())
         held = known.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         ends = known.not_valid_after_utc - dt.timedelta(days=RENEWED)
-        if key.exists() and set(held) == set(names) and ends > dt.datetime.now(dt.UTC):
+        if set(held) == set(names) and ends > dt.datetime.now(dt.UTC):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")  # never asks for one
             return certificate, key
     except (OSError, ValueError, x509.ExtensionNotFound):
         pass

@@ -77,12 +77,13 @@ class Guard:
         if scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        limit = self._service.settings.max_upload + FORM_BYTES
+        settings = self._service.settings
+        limit = settings.max_upload + FORM_BYTES
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > limit:
             await _refuse(scope, receive, send, 413, self._too_large())
             return
-        body = _Body(receive, limit, self._service.settings.idle_seconds, self._too_large())
+        body = _Body(receive, limit, settings.idle_seconds, settings.request_seconds, self._too_large())
         metrics = self._service.metrics
 
         async def counted(message: Message) -> None:
@@ -135,23 +136,26 @@ class Guard:
 
 
 class _Body:
-    """A request's body, which may neither be too large nor stop coming."""
+    """A request's body, which may neither be too large nor stop coming, nor come for ever."""
 
-    def __init__(self, receive: Receive, limit: int, idle_seconds: float, too_large: str) -> None:
+    def __init__(self, receive: Receive, limit: int, idle_seconds: float, seconds: float, too_large: str) -> None:
         self._receive = receive
         self._too_large = too_large
         self._left = limit
         self._idle = idle_seconds
+        self._latest = asyncio.get_running_loop().time() + seconds
         self._complete = False
 
     async def __call__(self) -> Message:
         if self._complete:
             return await self._receive()
         try:
-            async with asyncio.timeout(self._idle):
+            async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + self._idle, self._latest)):
                 message = await self._receive()
         except TimeoutError:
-            raise HTTPException(408, "The rest of the request was awaited in vain; send it again.") from None
+            raise HTTPException(
+                408, "The rest of the request did not come in time; send it again, or in parts."
+            ) from None
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             raise HTTPException(413, self._too_large)

@@ -39,7 +39,7 @@ async def _answer(request: Request, model: ServedModel) -> dict[str, Any]:
     async with body_file(request) as file:
         parameters: dict[str, Any] = {}
         if "json" in request.headers.get("content-type", ""):
-            file, parameters = _unpacked(file)
+            file, parameters = await service_of(request).in_thread(_unpacked, file)
         with file:
             work = service_of(request).transcribe(file, model, protocol="huggingface")
             return answer(await unless_left(work, left(request)), parameters.get("return_timestamps"))

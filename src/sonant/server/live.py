@@ -30,6 +30,8 @@ PIECE = 0.5
 LAGGING = 2.0
 """Seconds of sound behind, above which a client is told."""
 RATES = range(8000, 96001)
+COMPRESSED = (b"OggS", b"\x1aE\xdf\xa3", b"fLaC", b"ID3")
+"""With what files begin that a client may take for samples: Ogg, WebM, FLAC and MP3."""
 
 
 @dataclass(frozen=True)
@@ -217,9 +219,15 @@ class PcmReader:
         self._kind = np.dtype(kinds[encoding])
         self._channels = channels
         self._rest = b""
+        self._begun = False
 
     def read(self, data: bytes) -> FloatArray:
         """Samples (N,), mono; `OptionError` for what is no sound."""
+        if not self._begun and data.startswith(COMPRESSED):
+            raise OptionError(
+                "Live audio must be samples, but a compressed file came; decode it first, or send it as a whole."
+            )
+        self._begun = self._begun or bool(data)
         data = self._rest + data
         size = self._kind.itemsize * self._channels
         whole = len(data) - len(data) % size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from typing import Any, cast
 
 from fastapi import APIRouter, WebSocket
@@ -54,6 +55,8 @@ class Session:
         self._id = _new("sess")
         self._item, self._previous = _new("item"), cast("str | None", None)
         self._words: list[str] = []
+        self._cuts: deque[bool] = deque()
+        """Of the cuts to come, whether each completes an item."""
         self._began = 0.0
         self._reader = PcmReader()
 
@@ -92,11 +95,18 @@ class Session:
         elif kind == "input_audio_buffer.append":
             await self._opened().put(self._reader.read(from_base64(tree.get("audio"))))
         elif kind == "input_audio_buffer.commit":
-            self._opened().cut()
+            self._cut(keep=True)
         elif kind == "input_audio_buffer.clear":
+            if self.live:
+                self._cut(keep=False)
             await self.send("input_audio_buffer.cleared")
         else:
             raise OptionError(f"A message of the transcription protocol was expected, but {str(kind)[:60]!r} came.")
+
+    def _cut(self, *, keep: bool) -> None:
+        """End the item under way behind what came; it is completed, or what was heard of it is dropped."""
+        self._opened().cut()
+        self._cuts.append(keep)
 
     def _update(self, given: object) -> None:
         """Take over what a `session.update` says, in today's form or that of the beta."""
@@ -134,7 +144,10 @@ class Session:
         """The stream's events in OpenAI's words. What is tentative is kept back: deltas are never taken back."""
         async for event in live.events():
             if isinstance(event, Cut):
-                await self._complete(event.seconds)
+                if self._cuts.popleft():
+                    await self._complete(event.seconds)
+                else:
+                    self._item, self._words, self._began = _new("item"), [], event.seconds
             elif isinstance(event, Lag):
                 await self.send(
                     "rate_limits.updated", rate_limits=[{"name": "lag", "seconds": round(event.seconds, 1)}]

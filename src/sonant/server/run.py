@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -91,6 +93,7 @@ def _serve_at(
         ssl_keyfile=str(certificate[1]) if certificate else None,
     )
     server = _Server(config, app.state.service)
+    logging.getLogger("uvicorn.error").addFilter(server.is_told)
     _raise_limit(settings.max_connections)
     here = Listening(urls, None if other is None else int(other.getsockname()[1]))
     server.on_start = lambda: started(here)
@@ -123,6 +126,10 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.service = service
         self.on_start: Callable[[], None] = lambda: None
+
+    def is_told(self, record: logging.LogRecord) -> bool:
+        """Whether the log is to have it: not what a second signal breaks off, nor websockets that were refused."""
+        return not (self.force_exit or "without completing handshake" in record.getMessage())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -192,10 +199,11 @@ def _bound(host: str, port: int, option: str) -> socket.socket:
         listener.set_inheritable(False)
     except OSError as error:
         listener.close()
-        raise OptionError(
-            f"The server cannot listen at {host}:{port} ({error.strerror}); choose another {option}, or end what "
-            "uses it."
-        ) from error
+        advice = {
+            errno.EADDRINUSE: f"choose another {option}, or end what uses it",
+            errno.EACCES: f"choose another {option}, above 1023",
+        }.get(error.errno or 0, "pass an address of this machine as --host")
+        raise OptionError(f"The server cannot listen at {host}:{port} ({error.strerror}); {advice}.") from error
     return listener
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from dataclasses import dataclass
 
 from sonant.errors import OptionError
 from sonant.server.sandbox import DecodeLimits
+
+ORIGIN = re.compile(r"https?://[^/?#\sA-Z]+")
+"""As browsers write it: another would never be that of a request."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,11 @@ class ServerSettings:
                     f"{name} must be above 0, but is {getattr(self, name)}; leave it out for its default."
                 )
         for origin in self.origins:
-            if origin != "*" and not origin.startswith(("http://", "https://")):
-                raise OptionError(f"An origin must be like https://example.org, but {origin!r} came; correct it.")
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise OptionError(
+                    f"An origin must be like https://example.org, in small letters and without a path, but {origin!r} "
+                    "came; correct it."
+                )
 
     @property
     def decode_limits(self) -> DecodeLimits:

@@ -104,24 +104,29 @@ class Session:
     async def _next(self) -> Event | None:
         """The next event, None at the end; `OptionError` for what is none or takes too long."""
         idle = self._service.settings.idle_seconds
-        try:
-            line = await self._within(self._reader.readline(), idle)
-            if not line:
-                return None
-            head = parsed(line.decode(errors="replace"))
-            sizes = [head.get(key) or 0 for key in ("data_length", "payload_length")]
-            for size, most in zip(sizes, (DATA_BYTES, PAYLOAD_BYTES), strict=True):
-                if not isinstance(size, int) or not 0 <= size <= most:
-                    raise OptionError(f"A length of at most {most} was expected, but {str(size)[:20]} came.")
-            more = await self._within(self._reader.readexactly(sizes[0]), idle) if sizes[0] else b""
-            payload = await self._within(self._reader.readexactly(sizes[1]), idle) if sizes[1] else b""
-        except ValueError as error:  # a line without end
-            raise OptionError(f"A line of at most {LINE_BYTES} bytes was expected, but a longer one came.") from error
+        line = await self._within(self._line(), idle)
+        if not line:
+            return None
+        head = parsed(line.decode(errors="replace"))
+        sizes = [head.get(key) or 0 for key in ("data_length", "payload_length")]
+        for size, most in zip(sizes, (DATA_BYTES, PAYLOAD_BYTES), strict=True):
+            if not isinstance(size, int) or not 0 <= size <= most:
+                raise OptionError(f"A length of at most {most} was expected, but {str(size)[:20]} came; send less.")
+        more = await self._within(self._reader.readexactly(sizes[0]), idle) if sizes[0] else b""
+        payload = await self._within(self._reader.readexactly(sizes[1]), idle) if sizes[1] else b""
         within: object = head.get("data")
         data = cast("dict[str, Any]", within) if isinstance(within, dict) else {}
         if more:
             data = {**data, **parsed(more.decode(errors="replace"))}
         return Event(str(head.get("type")), data, payload)
+
+    async def _line(self) -> bytes:
+        try:
+            return await self._reader.readline()
+        except ValueError as error:  # so asyncio says that it is too long; our own errors are of that kind too
+            raise OptionError(
+                f"A line of at most {LINE_BYTES} bytes was expected, but a longer one came; send sound as payload."
+            ) from error
 
     async def _within(self, reading: Any, seconds: float) -> bytes:
         try:
@@ -141,10 +146,10 @@ class Session:
                 name if isinstance(name, str) else None, language if isinstance(language, str) else None
             )
         elif event.type == "audio-start":
-            self._open(event.data)
+            await self._open(event.data)
         elif event.type == "audio-chunk":
             if self._live is None:
-                self._open(event.data)
+                await self._open(event.data)
             assert self._live
             await self._live.put(self._pcm.read(event.payload))
         elif event.type == "audio-stop" and self._live and self._telling:
@@ -152,8 +157,10 @@ class Session:
             await self._telling
             self._live = self._telling = None
 
-    def _open(self, form: dict[str, Any]) -> None:
-        if self._live:
+    async def _open(self, form: dict[str, Any]) -> None:
+        if self._live and self._telling:  # what came before it was not ended: nobody waits for its words
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
             self._live.close()
         rate, width, channels = form.get("rate", 16_000), form.get("width", 2), form.get("channels", 1)
         if not all(isinstance(value, int) for value in (rate, width, channels)) or width not in WIDTHS:
