@@ -220,3 +220,32 @@ def test_nothing_is_wider_than_the_screen(page: Any, width: int) -> None:
         page.goto(page.url.partition("/docs")[0].rstrip("/") + path)
         page.locator("h1").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_what_is_begun_anew_does_not_wait_for_the_rest_of_what_was_before(page: Any) -> None:
+    """The server is slow to say that all was heard, and the reader records again meanwhile."""
+    held: list[Any] = []
+
+    def pass_on(route: Any) -> None:
+        server = route.connect_to_server()
+        first = not held
+        held.append(route)
+
+        def answer(message: Any) -> None:
+            if not (first and '"done"' in message):
+                route.send(message)
+
+        server.on_message(answer)
+
+    page.route_web_socket(re.compile("/v1/stream"), pass_on)
+    page.keyboard.press("r")
+    page.locator(".word", has_text="SEVEN").wait_for()
+    page.keyboard.press("r")
+    page.locator("#state", has_text="Hearing the rest").wait_for()
+    page.keyboard.press("r")
+    page.locator("#record[aria-pressed=true]").wait_for()
+    page.locator("#spoken", has_text=SAID).wait_for(state="attached")
+    page.keyboard.press("r")
+    page.locator("#state", has_text="Done").wait_for()
+    assert page.inner_text("#transcript").strip() == SAID
+    assert len(held) == 2

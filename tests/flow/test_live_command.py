@@ -175,12 +175,12 @@ def test_a_disk_that_is_full_ends_its_file_alone(example: Path, tmp_path: Path) 
     samples = audio.read(example)
     long = tmp_path / "long.wav"
     long.write_bytes(wav(np.concatenate([samples, np.zeros(RATE * 2, np.float32)] * 4)))
-    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)); "
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150)); "
     limited += "from sonant.cli import main; sys.argv[0] = 'sonant'; main()"
     srt, hls = tmp_path / "a.srt", tmp_path / "hls"
     command = [sys.executable, "-c", limited, "live", "--precision", "fp32", str(long), "--output", str(srt)]
     done = subprocess.run([*command, "--hls", str(hls)], check=False, capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines() == [SAID] * 4
     complaints = [line for line in done.stderr.splitlines() if "could not be written" in line]
-    assert [name in line for name, line in zip(("a.srt", "captions.m3u8"), complaints, strict=True)] == [True, True]
+    assert [sum(str(path) in line for line in complaints) for path in (srt, hls)] == [1, 1]
     assert done.returncode == 1

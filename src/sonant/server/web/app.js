@@ -49,14 +49,16 @@ async function start(open, name, sentence) {
   state.busy = true;
   try {
     const stream = await open();
+    abandon();
     clear();
     state.name = name;
     state.capture = await Capture.open(stream, hear, guarded(stop));
     state.rate = state.capture.rate;
     state.live = new Live(query(), state.rate, show);
     for (const chunk of state.chunks) state.live.send(chunk);
-    state.live.done.catch(guarded(async (error) => {
-      await stop();
+    const { live } = state;
+    live.done.catch(guarded(async (error) => {
+      if (state.live === live) await stop();
       throw error;
     }));
     pressed("record", true);
@@ -86,6 +88,7 @@ async function stop() {
   say("Hearing the rest…");
   await capture.close();
   await live?.finish().catch(() => {});
+  if (state.live !== live) return; // something else has begun since
   state.live = null;
   text.partial([]);
   text.end();
@@ -93,6 +96,12 @@ async function stop() {
   $("look").classList.remove("hidden");
   say(text.empty ? "Nothing was said, or it was not understood." : `Done: ${clock(state.seconds)} heard.`);
   caption();
+}
+
+// What is begun anew does not wait for the rest of what was before, nor take its words.
+function abandon() {
+  state.live?.abandon();
+  state.live = null;
 }
 
 function show(event) {
@@ -118,6 +127,7 @@ const hearFile = guarded(async (file) => {
   if (state.capture) await stop();
   state.busy = true;
   try {
+    abandon();
     clear();
     state.name = file.name.replace(/\.[^.]*$/, "") || "file";
     await transcribe(file, file.name);

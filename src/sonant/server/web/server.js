@@ -114,6 +114,12 @@ export class Live {
     }
   }
 
+  abandon() {
+    this.connect = this.onEvent = () => {};
+    this.resolve();
+    this.socket.close();
+  }
+
   async finish() {
     this.finished = true;
     if (this.ready) this.socket.send('{"type":"finish"}');
