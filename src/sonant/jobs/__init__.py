@@ -26,7 +26,7 @@ from sonant.jobs.progress import Tally
 from sonant.jobs.store import Store, iterate_lines, open_store
 from sonant.jobs.tasks import Outcome, Setup, Task, Workers
 
-__all__ = ["FAILURES", "Setup", "Tally", "Task", "Workers", "run_job"]
+__all__ = ["FAILURES", "Outcome", "Setup", "Tally", "Task", "Workers", "run_job"]
 
 JOB, FAILURES = "job.json", "failures.jsonl"
 FLUSH_SECONDS = 10.0

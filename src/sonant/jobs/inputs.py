@@ -91,7 +91,7 @@ def _task(found: _Found, with_text: bool) -> Task:
 def safe_name(name: str, digest: str) -> str:
     """A relative path below some folder, whatever came."""
     shown = name.encode(errors="backslashreplace").decode().partition("://")[2] or name
-    parts = [part for part in PurePosixPath(shown.replace(os.sep, "/")).parts if part not in ("/", "..", ".")]
+    parts = [part for part in shown.replace(os.sep, "/").split("/") if part not in ("", "..", ".")]
     cut = [part if len(part) <= LONGEST_NAME else f"{part[:LONGEST_NAME]}-{digest[:8]}" for part in parts]
     return "/".join(part.replace("\0", "").replace(":", "_") for part in cut) or digest
 

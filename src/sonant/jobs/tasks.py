@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 TASKS = ("transcribe", "align", "features", "identify")
@@ -42,7 +42,8 @@ class Task:
 
     def to_line(self) -> str:
         """One line that `of_line` reads."""
-        return json.dumps(astuple(self))
+        fields = (self.id, self.audio, self.name, self.offset, self.duration, self.text, self.place, self.error)
+        return json.dumps(fields)
 
     @classmethod
     def of_line(cls, line: str | bytes) -> Self:
