@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,7 +80,10 @@ def run(
         typer.Option(metavar="FORMAT,...", help="Also a file an input in DEST/files: srt,vtt,json."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes, each with the model and one thread; one a core.", min=1)
+        int | None, typer.Option(help="Processes, or engines of a cluster, with one thread each; one a core.", min=1)
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Ray's: auto, HOST:PORT, ray://HOST:PORT.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Replace all results in DEST, and begin anew.")] = False,
     metrics: Annotated[
@@ -109,7 +114,7 @@ def run(
     ] = Precision.auto,
     debug: Debug = False,
 ) -> None:
-    """Transcribe, align, or otherwise hear any number of recordings, on all cores of this machine.
+    """Transcribe, align, or otherwise hear any number of recordings, on all cores of this machine or a cluster's.
 
     Results go to DEST in parts, a record an input. The same command again does only what is missing, after a crash as
     well. An input that fails is named on standard error and in DEST/failures.jsonl, the others are still heard, and
@@ -133,7 +138,8 @@ def run(
             (layers or ("" if units else "all")) if task is JobTask.features else "all",
             units,
         )  # fmt: skip
-        tally = run_here(sources, setup, workers or usual_workers(device), f".{format.value}", again, metrics)
+        with opened_workers(setup, workers, cluster) as opened:
+            tally = run_with(opened, sources, setup, f".{format.value}", again, metrics)
     raise SystemExit(FAILED if tally.failed else DONE)
 
 
@@ -173,17 +179,25 @@ def usual_workers(device: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_here(
-    sources: list[str], setup: Setup, num_workers: int, suffix: str, again: bool, metrics: str | None
-) -> Tally:
-    """The job on processes of this machine."""
+@contextmanager
+def opened_workers(setup: Setup, count: int | None, cluster: str | None) -> Generator[Workers]:
+    """So many workers, here or on a cluster; they end with the block."""
+    if cluster is not None:
+        from sonant.cluster.connection import require_ray
+
+        require_ray()
+        from sonant.cluster.jobs import workers_on
+
+        with workers_on(cluster, setup, count) as workers:
+            yield workers
+        return
     from sonant.jobs.pool import ProcessPool
 
-    workers = ProcessPool(setup, num_workers)
+    pool = ProcessPool(setup, count or usual_workers(str(setup.model["device"])))
     try:
-        return run_with(workers, sources, setup, suffix, again, metrics)
+        yield pool
     finally:
-        workers.close()
+        pool.close()
 
 
 def run_with(
@@ -225,6 +239,8 @@ def summary(tally: Tally, dest: str) -> str:
     parts += [f"{tally.kept} kept from before"] if tally.kept else []
     parts += [f"{tally.duplicates} named more than once and done once"] if tally.duplicates else []
     parts += [f"{tally.failed} failed, see {FAILURES} there"] if tally.failed else []
+    heard = [f"{node} {clock(seconds)}" for node, seconds in sorted(tally.nodes.items()) if node]
+    parts += [f"heard by {', '.join(heard)}"] if heard else []
     return f"{dest}: {', '.join(parts)}."
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,12 @@ MOST_THREADS = 4
 """Processor cores that an engine takes where nobody says."""
 
 
+def require_ray() -> None:
+    """Raise `MissingExtraError` where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise MissingExtraError("A cluster needs Ray: pip install 'sonant[cluster]'")
+
+
 @contextmanager
 def connected(address: str) -> Generator[None]:
     """Ray's cluster at an address, for as long as the block runs.
@@ -25,10 +32,9 @@ def connected(address: str) -> Generator[None]:
     `auto` is the one that runs on this machine or that RAY_ADDRESS names, `HOST:PORT` one that this machine belongs to,
     `ray://HOST:PORT` any. Raises `ClusterError` where there is none, `MissingExtraError` without Ray.
     """
-    try:
-        import ray as typed_ray
-    except ModuleNotFoundError:
-        raise MissingExtraError("A cluster needs Ray: pip install 'sonant[cluster]'") from None
+    require_ray()
+    import ray as typed_ray
+
     ray: Any = typed_ray  # whose types are too incomplete to be checked against
     ours = not ray.is_initialized()
     if ours:

@@ -25,7 +25,7 @@ from sonant.features import Spool, parse_layers
 from sonant.identify import read_classifier
 from sonant.jobs.store import open_store
 from sonant.jobs.tasks import TASKS, Outcome, Setup, Task
-from sonant.recognizer import load
+from sonant.recognizer import Recognizer, load
 from sonant.subtitles import render
 from sonant.types import Transcript, Word
 
@@ -36,10 +36,13 @@ OWN_FILES = "files"
 class Workbench:
     """A model, and what a job does with it."""
 
-    def __init__(self, setup: Setup) -> None:
-        """Raises the `SonantError` of a model, or of a setting, that no input can be heard with."""
+    def __init__(self, setup: Setup, asr: Recognizer | None = None) -> None:
+        """`asr` is what `setup.model` describes, where it is open already.
+
+        Raises the `SonantError` of a model, or of a setting, that no input can be heard with.
+        """
         self.setup = setup
-        self.asr = load(**setup.model)
+        self.asr = asr or load(**setup.model)
         self.store = open_store(setup.dest)
         if setup.task not in TASKS:
             raise OptionError(f"A task must be one of {', '.join(TASKS)}, but is {setup.task!r}; choose one of them.")

@@ -1,0 +1,244 @@
+"""The workers of a bulk job on a Ray cluster: `sonant.jobs.tasks.Workers` by engines and hands on its machines.
+
+Plain actors with one task each under way, and no more tasks taken than hands are free: that is the back-pressure. It is
+`sonant.jobs` that knows what is done and what is left, so that neither a driver nor a machine that ends loses anything.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray as typed_ray
+from ray.exceptions import RayActorError, RayError
+
+from sonant import __version__
+from sonant.cluster.actors import CALLS_AT_ONCE, About, Hand, Hearer
+from sonant.cluster.connection import connected
+from sonant.cluster.parcel import pack
+from sonant.errors import ClusterError, SonantError
+from sonant.jobs.pool import HEARTBEAT, TRIES, death
+from sonant.jobs.tasks import Outcome, Setup, Task
+
+ray: Any = typed_ray  # whose types are too incomplete to be checked against
+HANDS_AN_ENGINE = 2
+"""On processors: one decodes or searches while the engine hears for the other."""
+HANDS_A_GPU = 16
+"""At most; a GPU hears faster than a core decodes."""
+ENGINES_A_TASK = 16
+"""That a hand is told of."""
+DIED = "its process died"
+
+
+@dataclass(eq=False)
+class _Actor:
+    """A process as its driver sees it."""
+
+    handle: Any
+    node: str = ""
+    """Where it is; empty until it is ready."""
+    load: int = 0
+    """Of an engine: hands that use it first."""
+    task: Task | None = None
+    """Of a hand: what it does."""
+    home: _Actor | None = None
+    """Of a hand: the engine it uses first."""
+
+
+@contextmanager
+def workers_on(address: str, setup: Setup, count: int | None = None) -> Generator[ClusterWorkers]:
+    """Workers on the cluster at an address, for as long as the block runs; `count` engines, all that fit where None.
+
+    Raises `ClusterError` where there is no cluster, or none that can do it.
+    """
+    with connected(address):
+        workers = ClusterWorkers(setup, count)
+        try:
+            yield workers
+        finally:
+            workers.close()
+
+
+class ClusterWorkers:
+    """Engines and hands on a cluster; `sonant.jobs.tasks.Workers` says what its methods promise."""
+
+    def __init__(self, setup: Setup, count: int | None = None) -> None:
+        self.setup = setup
+        self._parcel = [ray.put(pack(setup.model))]  # in a list it arrives as it is, and is fetched once a machine
+        self._on_gpu = str(setup.model.get("device", "auto")).startswith("cuda")
+        self._size, self._num_hands = _room(self._on_gpu, count)
+        self._about: About | None = None
+        self._identity: Mapping[str, Any] | None = None
+        self._engines: set[_Actor] = set()
+        self._hands: set[_Actor] = set()
+        self._refs: dict[Any, _Actor] = {}
+        """What is awaited of each: that it is ready, an outcome, or (an engine) its end."""
+        self._waiting: deque[Task] = deque()
+        self._deaths: dict[str, int] = {}
+        self._unready = 0
+        """Processes in a row that died before they were ready."""
+        self._done: deque[Outcome] = deque()
+        self._start_engine()  # whose precision all others take
+
+    def identity(self) -> Mapping[str, Any]:
+        while self._identity is None:
+            self._listen()
+        return self._identity
+
+    def map(self, tasks: Iterator[Task]) -> Iterator[Outcome | None]:
+        more = True
+        while True:
+            while more and not self._waiting and self._free():
+                task = next(tasks, None)
+                more = task is not None
+                self._waiting.extend([task] if task else [])
+                self._hand_out()
+            self._hand_out()
+            while self._done:
+                yield self._done.popleft()
+            if not more and not self._waiting and not any(hand.task for hand in self._hands):
+                return
+            self._listen()
+            if not self._done:
+                yield None
+
+    def close(self) -> None:
+        for actor in (*self._hands, *self._engines):
+            with suppress(RayError, RuntimeError):  # the cluster may have gone first
+                ray.kill(actor.handle)
+        self._refs.clear()
+
+    def _start_engine(self) -> None:
+        cpus = 1.0 if self._on_gpu else 1.0 - HANDS_AN_ENGINE * _share(self._on_gpu)
+        precision = self._about.precision if self._about else self.setup.model.get("precision", "auto")
+        kind = ray.remote(Hearer).options(
+            num_cpus=cpus, num_gpus=int(self._on_gpu), max_concurrency=CALLS_AT_ONCE, scheduling_strategy="SPREAD"
+        )
+        actor = _Actor(kind.remote(self._parcel, precision, __version__))
+        self._engines.add(actor)
+        self._refs[actor.handle.ready.remote()] = actor
+
+    def _start_hand(self) -> None:
+        kind = ray.remote(Hand).options(num_cpus=_share(self._on_gpu), scheduling_strategy="SPREAD")
+        actor = _Actor(kind.remote(self.setup, self._parcel, self._about, str(Path.cwd()), __version__))
+        identify = self._identity is None and not self._hands
+        self._hands.add(actor)
+        self._refs[actor.handle.ready.remote(identify)] = actor
+
+    def _free(self) -> list[_Actor]:
+        """Hands with nothing to do, where there is an engine to use."""
+        if not any(engine.node for engine in self._engines):
+            return []
+        return [hand for hand in self._hands if hand.node and hand.task is None]
+
+    def _hand_out(self) -> None:
+        for hand in self._free():
+            if not self._waiting:
+                return
+            engines = [engine for engine in self._engines if engine.node]
+            home = min(engines, key=lambda engine: (engine.load, engine.node != hand.node))
+            others = [engine for engine in engines if engine is not home]
+            told = [home, *random.sample(others, min(len(others), ENGINES_A_TASK - 1))]
+            hand.task, hand.home = self._waiting.popleft(), home
+            home.load += 1
+            self._refs[hand.handle.do.remote(hand.task, [engine.handle for engine in told])] = hand
+
+    def _listen(self) -> None:
+        """Take what has come, after waiting for the first."""
+        known = list(self._refs)
+        came, _ = ray.wait(known, num_returns=1, timeout=HEARTBEAT)
+        if came:
+            came, _ = ray.wait(known, num_returns=len(known), timeout=0)
+        for ref in came:
+            actor = self._refs.pop(ref)
+            try:
+                answer = ray.get(ref)
+            except RayActorError:
+                self._bury(actor)
+            else:
+                self._take(actor, answer)
+
+    def _take(self, actor: _Actor, answer: Any) -> None:
+        if isinstance(answer, SonantError):
+            raise answer
+        if actor.task is not None:
+            self._finish(actor, answer)
+            return
+        actor.node, found = answer
+        self._unready = 0
+        if actor in self._hands:
+            self._identity = found or self._identity
+            return
+        self._refs[actor.handle.stay.remote()] = actor
+        if self._about is None:
+            self._about = found
+            for _ in range(self._size - 1):
+                self._start_engine()
+            for _ in range(self._num_hands):
+                self._start_hand()
+
+    def _finish(self, hand: _Actor, outcome: Outcome | None) -> None:
+        """What a hand did; None where it had no engine to do it with."""
+        task, home = hand.task, hand.home
+        assert task is not None
+        assert home is not None
+        hand.task, hand.home = None, None
+        home.load -= 1
+        if outcome is None:
+            self._waiting.append(task)
+        else:
+            self._done.append(replace(outcome, node=home.node))
+
+    def _bury(self, actor: _Actor) -> None:
+        """Put another process in the place of one that died; its task is tried again, or set aside."""
+        if not actor.node:
+            self._unready += 1
+            if self._unready > TRIES + len(self._engines) + len(self._hands):
+                raise ClusterError(
+                    f"Workers must load the model, but {self._unready} in a row died of it; see Ray's logs, and give "
+                    "them more memory."
+                )
+        if actor in self._engines:
+            self._engines.remove(actor)
+            self._start_engine()
+            return
+        self._hands.remove(actor)
+        self._start_hand()
+        if (task := actor.task) is None:
+            return
+        self._finish(actor, None)
+        if _is_alive(actor.node):  # the task may have killed it
+            deaths = self._deaths[task.id] = self._deaths.get(task.id, 0) + 1
+            if deaths >= TRIES:
+                self._waiting.remove(task)
+                del self._deaths[task.id]
+                self._done.append(Outcome(task.id, error=death(task, DIED)))
+
+
+def _room(on_gpu: bool, count: int | None) -> tuple[int, int]:
+    """How many engines and hands there are to be; `ClusterError` where no machine can have one."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores = sum(int(node.get("CPU", 0)) for node in alive)
+    most = sum(int(node.get("GPU", 0)) for node in alive) if on_gpu else cores
+    if not most:
+        raise ClusterError(
+            f"The machines of the cluster must have {'GPUs' if on_gpu else 'processor cores'} for Ray, but have none; "
+            "start it with some."
+        )
+    engines = min(count or most, most)
+    return engines, max(1, min(HANDS_A_GPU * engines, cores - engines)) if on_gpu else HANDS_AN_ENGINE * engines
+
+
+def _share(on_gpu: bool) -> float:
+    """Of a core, for a hand: beside an engine on the same core it has little to do."""
+    return 1.0 if on_gpu else 0.05
+
+
+def _is_alive(name: str) -> bool:
+    """Whether a machine, as `sonant.cluster.actors.node` calls it, still belongs to the cluster."""
+    return any(node["Alive"] and node["NodeID"][:6] == name.rpartition("-")[2] for node in ray.nodes())
