@@ -21,6 +21,7 @@ _HOMES = {
     "BeamDecoder": "decode.beam",
     "align": "alignment",
     "Classification": "identify",
+    "label_speakers": "speakers",
     "align_many": "alignment",
     "Alignment": "alignment",
     "Vocabulary": "types",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from sonant.identify import Classification as Classification
     from sonant.recognizer import Recognizer as Recognizer
     from sonant.recognizer import load as load
+    from sonant.speakers import label_speakers as label_speakers
     from sonant.stream import Stream as Stream
     from sonant.stream import StreamEvent as StreamEvent
     from sonant.subtitles import CueSpec as CueSpec

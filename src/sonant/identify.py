@@ -248,6 +248,13 @@ def read_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
     return tuple(cast("list[str]", labels))
 
 
+def voice_threshold(checkpoint: Checkpoint) -> float | None:
+    """The score from which two voices count as one, as `config.json` has it under `sonant`; None where it does not."""
+    own: object = checkpoint.settings.get("sonant")
+    value = cast("dict[str, object]", own).get("voice_threshold") if isinstance(own, dict) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
 def require_languages(checkpoint: Checkpoint) -> None:
     """Raise `CheckpointError` for a classifier whose labels are no codes of languages (ISO 639: `eng`, `pt-BR`)."""
     labels = read_labels(checkpoint)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, takewhile
 from os import PathLike
 from typing import Literal
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sonant.audio import Source
 from sonant.errors import OptionError
-from sonant.identify import VoiceHead, read_voice_head
+from sonant.identify import VoiceHead, read_voice_head, voice_threshold
 from sonant.recognizer import Recognizer
 from sonant.types import FloatArray, Progress, Segment, Transcript, Word
 from sonant.voices import Voices
@@ -28,8 +28,10 @@ WINDOW, HOP, LEAST = 1.5, 0.75, 0.6
 """Seconds of a window, between two of them, and of the shortest one, over a word that stands alone."""
 PAUSE = 0.6
 """Seconds between two words over which no window reaches."""
-ALIKE = 0.3
-"""Mean scalar product of the vectors of two groups from which they are one voice."""
+ALIKE = 0.5
+"""Mean scalar product of the vectors of two groups from which they are one voice, where neither user nor model say."""
+SHARE, FEWEST = 0.03, 2
+"""Of all windows that a voice has at least, and how many: what is less was noise, or two at once."""
 MOST = 1000
 """Groups that are compared with each other at once."""
 CHANGE = 0.5
@@ -50,18 +52,19 @@ def label_speakers(
 ) -> Transcript:
     """The transcript of a recording with the speaker of each word, its segments cut where speakers change.
 
-    `ear` is a model that tells voices apart, as `ear.embed` needs one; it hears the source once more. Where `voices`
-    is a store that it enrolled, speakers are those whose voice scores `threshold` or more, and `unknown`. Otherwise
-    they are `speaker 1`, `speaker 2` and so on in the order in which they speak: so many as `speakers` says, or as
-    there seem to be. Raises `CheckpointError` for a model without such a head, `OptionError` for voices of another,
-    and what `embed` raises.
+    `ear` is a model that tells voices apart, as `ear.embed` needs one; it hears the source once more. Speakers are
+    `speaker 1`, `speaker 2` and so on in the order in which they speak: so many as `speakers` says, or as there seem
+    to be, two voices being one from a mean score of `threshold`. Where `voices` is a store that `ear` enrolled, they
+    are those in it whose voice scores `threshold` or more, and `unknown`. The model's threshold is taken for none.
+    Raises `CheckpointError` for a model without such a head, `OptionError` for voices of another, and what `embed`
+    raises.
     """
     head = read_voice_head(ear.checkpoint)
     if speakers != "auto" and speakers < 1:
         raise OptionError(f"There must be one speaker or more, but {speakers} came; give a number, or auto.")
-    known = None
+    known, least = None, voice_threshold(ear.checkpoint) if threshold is None else threshold
     if voices is not None:
-        if threshold is None:
+        if least is None:
             raise OptionError("Voices are known from a score on, but there is no threshold; give one.")
         known = Voices.of_model(voices, head.fingerprint, ear.checkpoint.name)
         if not known.names:
@@ -72,17 +75,13 @@ def label_speakers(
     windows = windows_over(words, transcript.duration)
     frames = np.round(windows / ear.frame_seconds).astype(np.intp)
     vectors = vectors_of(head, ear.mixed(head, source, sample_rate, progress), frames)
-    heard = vectors.any(1)
-    if known is not None and threshold is not None:
-        centres = unit(np.stack([known.sums[name] for name in known.names]))
-        path = best_path(words, windows, vectors @ centres.T)
-        names = name_turns(words, windows, vectors, path, centres, known.names, threshold)
-    else:
-        groups = np.zeros(len(vectors), np.intp)
-        groups[heard] = cluster(vectors[heard], None if speakers == "auto" else speakers)
-        centres = unit(np.stack([vectors[heard & (groups == g)].sum(0) for g in range(groups.max() + 1)]))
-        names = numbered(best_path(words, windows, vectors @ centres.T))
-    return with_speakers(transcript, names)
+    count = None if known or speakers == "auto" else speakers
+    centres = unit(cluster(vectors[vectors.any(1)], count, ALIKE if least is None else least))
+    path: list[int] = best_path(words, windows, vectors @ centres.T).tolist()
+    if known and least is not None:
+        names = named(centres, known, least)
+        return with_speakers(transcript, [names[who] for who in path])
+    return with_speakers(transcript, numbered(path))
 
 
 def windows_over(words: Sequence[Word], duration: float) -> NDArray[np.float64]:
@@ -128,47 +127,66 @@ def unit(vectors: NDArray[np.floating]) -> FloatArray:
     return (vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
 
 
-def cluster(vectors: FloatArray, count: int | None = None, alike: float = ALIKE, most: int = MOST) -> Integers:
-    """Groups (N,), numbered from 0, of unit vectors (N, E): `count`, or as many as are not `alike`.
+def cluster(vectors: FloatArray, count: int | None = None, alike: float = ALIKE, most: int = MOST) -> FloatArray:
+    """The sums (S, E) of the voices in unit vectors (N, E): `count`, or as many as are not `alike`; one at least.
 
     Agglomerative clustering with average linkage. Of more than `most` vectors the nearest are merged as they come, so
     that memory holds `most` squared.
     """
-    groups = np.zeros(0, np.intp)
     sums, sizes = np.zeros((0, vectors.shape[1]), np.float32), np.zeros(0, np.float32)
     for first in range(0, len(vectors), max(most // 2, 1)):
         block = vectors[first : first + max(most // 2, 1)]
-        groups = np.concatenate([groups, len(sums) + np.arange(len(block))])
         sums, sizes = np.concatenate([sums, block]), np.concatenate([sizes, np.ones(len(block), np.float32)])
-        if len(sums) > most // 2:
-            merged = merge(sums, sizes, most // 2, None)
-            groups, sums, sizes = merged[groups], _summed(sums, merged), _summed(sizes, merged)
-    return merge(sums, sizes, count, alike)[groups]
+        if first + len(block) < len(vectors):
+            sums, sizes = merged(sums, sizes, merges(sums, sizes)[: max(len(sums) - most // 2, 0)])
+    if len(sums) < 2:
+        return sums if len(sums) else np.zeros((1, vectors.shape[1]), np.float32)
+    steps = merges(sums, sizes)
+    least = max(SHARE * len(vectors), FEWEST)
+    if count is None:
+        steps = list(takewhile(lambda step: step[2] >= alike, steps))
+    else:
+        steps = steps[: _coarsest(sizes, steps, count, least)]
+    sums, sizes = merged(sums, sizes, steps)
+    order = np.argsort(-sizes, kind="stable")
+    return sums[order[: max(int((sizes >= least).sum()), 1) if count is None else count]]
 
 
-def merge(sums: FloatArray, sizes: FloatArray, count: int | None, alike: float | None) -> Integers:
-    """Groups (M,) of groups with sums (M, E) of unit vectors and sizes (M,), until `count`, or none are `alike`."""
+def merges(sums: FloatArray, sizes: FloatArray) -> list[tuple[int, int, float]]:
+    """Which two groups, with sums (M, E) of unit vectors and sizes (M,), become the first of both, and how alike."""
     scores = (sums @ sums.T) / np.outer(sizes, sizes)
     np.fill_diagonal(scores, -np.inf)
-    sizes, groups = sizes.copy(), np.arange(len(sums))
-    for _ in range(len(sums), count or 1, -1):
+    sizes, steps = sizes.copy(), list[tuple[int, int, float]]()
+    for _ in range(len(sums) - 1):
         i, j = sorted(divmod(int(scores.argmax()), len(sums)))
-        if count is None and alike is not None and scores[i, j] < alike:
-            break
+        steps.append((i, j, float(scores[i, j])))
         # the mean over all pairs of two groups that become one (average linkage)
         row = (scores[i] * sizes[i] + scores[j] * sizes[j]) / (sizes[i] + sizes[j])
         scores[i], scores[:, i], scores[j], scores[:, j] = row, row, -np.inf, -np.inf
         scores[i, i] = -np.inf
         sizes[i] += sizes[j]
-        groups[groups == j] = i
-    return np.unique(groups, return_inverse=True)[1]
+    return steps
 
 
-def _summed(values: FloatArray, groups: Integers) -> FloatArray:
-    """The sums of each group's values."""
-    totals = np.zeros((int(groups.max()) + 1, *values.shape[1:]), np.float32)
-    np.add.at(totals, groups, values)
-    return totals
+def merged(
+    sums: FloatArray, sizes: FloatArray, steps: Iterable[tuple[int, int, float]]
+) -> tuple[FloatArray, FloatArray]:
+    """The sums and sizes of the groups that are left after some merges."""
+    sums, sizes = sums.copy(), sizes.copy()
+    for i, j, _ in steps:
+        sums[i] += sums[j]
+        sizes[i], sizes[j] = sizes[i] + sizes[j], 0
+    return sums[sizes > 0], sizes[sizes > 0]
+
+
+def _coarsest(sizes: FloatArray, steps: Sequence[tuple[int, int, float]], count: int, least: float) -> int:
+    """After how many merges `count` groups of `least` or more are left for the last time, or else `count` of any."""
+    sizes, found = sizes.copy(), None
+    for done, (i, j, _) in enumerate(steps, 1):
+        sizes[i], sizes[j] = sizes[i] + sizes[j], 0
+        if (sizes >= least).sum() >= count:
+            found = done
+    return max(len(sizes) - count, 0) if found is None else found
 
 
 def best_path(words: Sequence[Word], windows: NDArray[np.float64], scores: FloatArray) -> Integers:
@@ -205,33 +223,16 @@ def _word_scores(words: Sequence[Word], windows: NDArray[np.float64], scores: Fl
         yield weights @ scores[first:last] / weights.sum()
 
 
-def name_turns(
-    words: Sequence[Word],
-    windows: NDArray[np.float64],
-    vectors: FloatArray,
-    path: Integers,
-    centres: FloatArray,
-    names: Sequence[str],
-    threshold: float,
-) -> list[str]:
-    """The name of each word's speaker, or that nobody knows it: who speaks for a while must score as high in all."""
-    found: list[str] = []
-    middles = windows.mean(1)
-    for who, turn in groupby(range(len(words)), key=lambda i: int(path[i])):
-        said = list(turn)
-        start, end = words[said[0]].start, words[said[-1]].end
-        within = (middles >= start) & (middles <= end)
-        within[np.abs(middles - (start + end) / 2).argmin()] = True
-        score = float(unit(vectors[within].sum(0)) @ centres[who])
-        name = names[who] if score >= threshold else UNKNOWN
-        found += [name] * len(said)
-    return found
+def named(centres: FloatArray, voices: Voices, threshold: float) -> list[str]:
+    """Who each voice (S, E) is: the nearest that is enrolled, or `unknown` where it scores less than `threshold`."""
+    nearest = [voices.scores(centre)[0] for centre in centres]
+    return [name if score >= threshold else UNKNOWN for name, score in nearest]
 
 
-def numbered(path: Integers) -> list[str]:
+def numbered(path: Sequence[int]) -> list[str]:
     """`speaker 1` for the first that speaks, and so on."""
-    order = {who: i for i, who in enumerate(dict.fromkeys(path.tolist()), 1)}
-    return [f"speaker {order[who]}" for who in path.tolist()]
+    order = {who: i for i, who in enumerate(dict.fromkeys(path), 1)}
+    return [f"speaker {order[who]}" for who in path]
 
 
 def with_speakers(transcript: Transcript, names: Sequence[str]) -> Transcript:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from sonant.speakers import (
     UNKNOWN,
     best_path,
     cluster,
-    merge,
-    name_turns,
+    merged,
+    merges,
+    named,
     numbered,
     unit,
     vectors_of,
@@ -20,6 +22,7 @@ from sonant.speakers import (
     with_speakers,
 )
 from sonant.types import Transcript, Word
+from sonant.voices import Voices
 from unit.talks import talk
 
 WIDTH = 16
@@ -55,27 +58,55 @@ def slow_groups(vectors: np.ndarray, count: int | None, alike: float) -> np.ndar
     return found
 
 
+def voices_of(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    return (vectors @ unit(centres).T).argmax(1)
+
+
 @pytest.mark.parametrize("count", [1, 2, 4, None])
 def test_groups_are_those_of_average_linkage(count: int | None) -> None:
     rng = np.random.default_rng(3)
     for _ in range(5):
         vectors = unit(rng.standard_normal((23, 5)))
-        found = merge(vectors, np.ones(23, np.float32), count, 0.2)
-        assert same(found, slow_groups(vectors, count, 0.2))
-        assert set(found) == set(range(found.max() + 1))
+        groups = slow_groups(vectors, count, 0.2)
+        steps = merges(vectors, np.ones(23, np.float32))
+        assert len(steps) == 22
+        kept = steps[: 23 - count] if count else list(takewhile(lambda step: step[2] >= 0.2, steps))
+        sums, sizes = merged(vectors, np.ones(23, np.float32), kept)
+        expected = np.stack([vectors[groups == g].sum(0) for g in range(groups.max() + 1)])
+        assert sorted(sizes) == sorted(np.bincount(groups))
+        np.testing.assert_allclose(np.sort(sums, 0), np.sort(expected, 0), atol=1e-5)
 
 
 def test_as_many_voices_are_found_as_there_are() -> None:
     for people in (1, 2, 5):
         truth, vectors = planted([(i % people, 4) for i in range(12)])
-        assert same(cluster(vectors, alike=0.4), truth)
-        assert same(cluster(vectors, people), truth)
+        for centres in (cluster(vectors, alike=0.4), cluster(vectors, people)):
+            assert len(centres) == people
+            assert same(voices_of(vectors, centres), truth)
 
 
-def test_a_voice_that_is_heard_once_in_hours_is_not_lost() -> None:
-    truth, vectors = planted([(0, 300), (1, 250), (2, 3), (0, 400), (1, 77)])
-    assert same(cluster(vectors, alike=0.4, most=64), truth)
-    assert same(cluster(vectors, 3, most=64), truth)
+def test_a_noise_is_no_voice() -> None:
+    truth, vectors = planted([(0, 20), (2, 1), (1, 20), (3, 1), (0, 9)])
+    for centres in (cluster(vectors, alike=0.4), cluster(vectors, 2)):
+        assert len(centres) == 2
+        speech = truth < 2
+        assert same(voices_of(vectors[speech], centres), truth[speech])
+
+
+def test_a_voice_that_is_heard_for_half_a_minute_in_hours_is_not_lost() -> None:
+    truth, vectors = planted([(0, 300), (1, 250), (2, 40), (0, 400), (1, 77)])
+    for centres in (cluster(vectors, alike=0.4, most=64), cluster(vectors, 3, most=64)):
+        assert same(voices_of(vectors, centres), truth)
+        totals = [vectors[truth == who].sum(0) for who in (0, 1, 2)]
+        np.testing.assert_allclose(np.sort(centres, 0), np.sort(totals, 0), atol=1e-2)
+
+
+def test_there_is_a_voice_where_there_are_few_windows_or_none() -> None:
+    assert cluster(np.zeros((0, 4), np.float32), 3).shape == (1, 4)
+    _, vectors = planted([(0, 1), (1, 1)])
+    assert len(cluster(vectors, 2)) == len(cluster(vectors, 5)) == 2
+    assert len(cluster(vectors, alike=0.99)) == 1
+    assert len(cluster(vectors[:1])) == 1
 
 
 def test_windows_lie_over_words_and_not_over_pauses() -> None:
@@ -141,21 +172,18 @@ def test_the_path_is_the_best_of_all() -> None:
         assert tuple(best_path(words, windows, scores)) == max(product(range(3), repeat=7), key=worth)
 
 
-def test_a_turn_that_is_like_nobody_is_unknown() -> None:
-    words = spoken(90)
-    windows = windows_over(words, 27.0)
-    truth = (windows.mean(1) // 9).astype(int)
-    centres = np.eye(4, dtype=np.float32)
-    vectors = unit(centres[truth] + 0.1)
-    path = np.array([int(word.start // 9) % 2 for word in words])  # the third is taken for the first
-    names = name_turns(words, windows, vectors, path, centres[:2], ["anna", "ben"], 0.6)
-    assert names[:30] + names[31:59] == ["anna"] * 30 + ["ben"] * 28
-    assert names[61:] == [UNKNOWN] * 29
+def test_a_voice_that_is_like_nobody_is_unknown() -> None:
+    voices = Voices("model")
+    voices.add("anna", np.array([1, 0, 0], np.float32))
+    voices.add("ben", np.array([0, 1, 0], np.float32))
+    heard = unit(np.array([[0.1, 1, 0.2], [1, 0, 0.5], [0.3, 0.2, 1], [1, 0.1, 0]]))
+    assert named(heard, voices, 0.6) == ["ben", "anna", UNKNOWN, "anna"]
+    assert named(heard, voices, 0.99) == [UNKNOWN, UNKNOWN, UNKNOWN, "anna"]
 
 
 def test_segments_are_cut_where_speakers_change() -> None:
     heard = talk("A B C D", "E F")
-    names = numbered(np.array([2, 2, 0, 0, 0, 2]))
+    names = numbered([2, 2, 0, 0, 0, 2])
     assert names == ["speaker 1"] * 2 + ["speaker 2"] * 3 + ["speaker 1"]
     found = with_speakers(heard, names)
     assert [(s.speaker, s.text) for s in found.segments] == [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -136,14 +136,15 @@ def threshold_of(asr: Recognizer, given: float | None) -> float:
     """The score from which two voices count as one; `OptionError` where neither user nor model say it."""
     if given is not None:
         return given
-    own: Any = asr.checkpoint.settings.get("sonant")
-    value = cast("dict[str, Any]", own).get("voice_threshold") if isinstance(own, dict) else None
-    if not isinstance(value, int | float):
+    from sonant.identify import voice_threshold
+
+    value = voice_threshold(asr.checkpoint)
+    if value is None:
         raise OptionError(
             f"{asr.checkpoint.name} does not say from which score a voice counts as known; give it by --threshold, "
             "after a look at the scores of known pairs (--verify --threshold 0)."
         )
-    return float(value)
+    return value
 
 
 def for_each(files: list[str], one: Callable[[str, ProgressBar], None], debug: bool) -> int:

@@ -31,7 +31,7 @@ VoiceModelOption = Annotated[
 ]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option(help="Score from which a voice is known; the model's where not given.", rich_help_panel=_PANEL),
+    typer.Option(help="Score from which two voices are one; the model's where not given.", rich_help_panel=_PANEL),
 ]
 FalseAcceptOption = Annotated[
     float | None,
@@ -69,8 +69,10 @@ class Who:
         _ = self.count
         if self.voices and self.speakers:
             raise OptionError("--voices names speakers, --speakers numbers them; choose one of both.")
-        if not self.voices and (self.threshold is not None or self.false_accept is not None):
-            raise OptionError("--threshold and --false-accept say whom --voices names; give them with it, or not.")
+        if self.threshold is not None and not (self.voices or (self.count == "auto" and self.speakers)):
+            raise OptionError("--threshold is for --voices and --speakers auto; give it with one of both, or not.")
+        if self.false_accept is not None and not self.voices:
+            raise OptionError("--false-accept says whom --voices names; give it with that, or not.")
         if self.threshold is not None and self.false_accept is not None:
             raise OptionError("--false-accept sets the threshold of --voices; give it, or --threshold.")
         if self.model and not self.wanted:
@@ -92,7 +94,7 @@ class Who:
                 f"Speakers are told apart by a model with a head for voices (x-vectors), but {ear.checkpoint.name} has "
                 "none; name one by --voice-model, such as microsoft/wavlm-base-plus-sv."
             )
-        least = None
+        least = self.threshold
         if self.voices:
             known = open_voices(ear, self.voices)
             least = known.threshold(self.false_accept) if self.false_accept else threshold_of(ear, self.threshold)
