@@ -29,7 +29,10 @@ WINDOW, HOP, LEAST = 1.5, 0.75, 0.6
 PAUSE = 0.6
 """Seconds between two words over which no window reaches."""
 ALIKE = 0.5
-"""Mean scalar product of the vectors of two groups from which they are one voice, where neither user nor model say."""
+"""Mean scalar product of the vectors of two groups from which they are one voice, where the user does not say.
+
+A model's own threshold keeps strangers out, which is far stricter.
+"""
 SHARE, FEWEST = 0.03, 2
 """Of all windows that a voice has at least, and how many: what is less was noise, or two at once."""
 MOST = 1000
@@ -54,19 +57,20 @@ def label_speakers(
 
     `ear` is a model that tells voices apart, as `ear.embed` needs one; it hears the source once more. Speakers are
     `speaker 1`, `speaker 2` and so on in the order in which they speak: so many as `speakers` says, or as there seem
-    to be, two voices being one from a mean score of `threshold`. Where `voices` is a store that `ear` enrolled, they
-    are those in it whose voice scores `threshold` or more, and `unknown`. The model's threshold is taken for none.
+    to be, two voices being one from a mean score of `threshold`, or 0.5. Where `voices` is a store that `ear` enrolled,
+    they are those in it whose voice scores `threshold`, or else the model's own, or more, and `unknown`.
     Raises `CheckpointError` for a model without such a head, `OptionError` for voices of another, and what `embed`
     raises.
     """
     head = read_voice_head(ear.checkpoint)
     if speakers != "auto" and speakers < 1:
         raise OptionError(f"There must be one speaker or more, but {speakers} came; give a number, or auto.")
-    known, least = None, voice_threshold(ear.checkpoint) if threshold is None else threshold
+    known, alike = None, ALIKE if threshold is None else threshold
     if voices is not None:
+        least = voice_threshold(ear.checkpoint) if threshold is None else threshold
         if least is None:
             raise OptionError("Voices are known from a score on, but there is no threshold; give one.")
-        known = Voices.of_model(voices, head.fingerprint, ear.checkpoint.name)
+        known, alike = Voices.of_model(voices, head.fingerprint, ear.checkpoint.name), least
         if not known.names:
             raise OptionError(f"Somebody must be enrolled in {voices} to be named, but nobody is; enrol somebody.")
     words = transcript.words
@@ -76,10 +80,10 @@ def label_speakers(
     frames = np.round(windows / ear.frame_seconds).astype(np.intp)
     vectors = vectors_of(head, ear.mixed(head, source, sample_rate, progress), frames)
     count = None if known or speakers == "auto" else speakers
-    centres = unit(cluster(vectors[vectors.any(1)], count, ALIKE if least is None else least))
+    centres = unit(cluster(vectors[vectors.any(1)], count, alike))
     path: list[int] = best_path(words, windows, vectors @ centres.T).tolist()
-    if known and least is not None:
-        names = named(centres, known, least)
+    if known:
+        names = named(centres, known, alike)
         return with_speakers(transcript, [names[who] for who in path])
     return with_speakers(transcript, numbered(path))
 
@@ -138,7 +142,7 @@ def cluster(vectors: FloatArray, count: int | None = None, alike: float = ALIKE,
         block = vectors[first : first + max(most // 2, 1)]
         sums, sizes = np.concatenate([sums, block]), np.concatenate([sizes, np.ones(len(block), np.float32)])
         if first + len(block) < len(vectors):
-            sums, sizes = merged(sums, sizes, merges(sums, sizes)[: max(len(sums) - most // 2, 0)])
+            sums, sizes = merged(sums, sizes, merges(sums, sizes, left=most // 2))
     if len(sums) < 2:
         return sums if len(sums) else np.zeros((1, vectors.shape[1]), np.float32)
     steps = merges(sums, sizes)
@@ -152,12 +156,15 @@ def cluster(vectors: FloatArray, count: int | None = None, alike: float = ALIKE,
     return sums[order[: max(int((sizes >= least).sum()), 1) if count is None else count]]
 
 
-def merges(sums: FloatArray, sizes: FloatArray) -> list[tuple[int, int, float]]:
-    """Which two groups, with sums (M, E) of unit vectors and sizes (M,), become the first of both, and how alike."""
+def merges(sums: FloatArray, sizes: FloatArray, left: int = 1) -> list[tuple[int, int, float]]:
+    """Which two groups become the first of both, and how alike they are, until so many are left.
+
+    Groups have sums (M, E) of unit vectors and sizes (M,).
+    """
     scores = (sums @ sums.T) / np.outer(sizes, sizes)
     np.fill_diagonal(scores, -np.inf)
     sizes, steps = sizes.copy(), list[tuple[int, int, float]]()
-    for _ in range(len(sums) - 1):
+    for _ in range(len(sums) - max(left, 1)):
         i, j = sorted(divmod(int(scores.argmax()), len(sums)))
         steps.append((i, j, float(scores[i, j])))
         # the mean over all pairs of two groups that become one (average linkage)

@@ -31,7 +31,9 @@ VoiceModelOption = Annotated[
 ]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option(help="Score from which two voices are one; the model's where not given.", rich_help_panel=_PANEL),
+    typer.Option(
+        help="Score from which two voices are one; 0.5, or the model's with --voices.", rich_help_panel=_PANEL
+    ),
 ]
 FalseAcceptOption = Annotated[
     float | None,
