@@ -16,7 +16,6 @@ from sonant.files import open_output
 from sonant.subtitles import Case, CueSpec, cues_of, in_case
 from sonant.subtitles.ass import to_ass
 from sonant.subtitles.srt import plain_text
-from sonant.subtitles.tidy import named
 from sonant.subtitles.webvtt import vtt_text
 from sonant.text import language_code
 
@@ -231,8 +230,7 @@ def _packets(transcript: Transcript, kind: str, spec: CueSpec | None, origin: Fr
     """A packet a cue."""
     import av
 
-    segments = transcript.segments if kind == "webm" else named(transcript.segments)
-    for cue in cues_of(segments, spec, transcript.language):
+    for cue in cues_of(transcript.segments, spec, transcript.language, named=kind != "webm"):
         data = (vtt_text(cue) if kind == "webm" else plain_text(cue)).encode(errors="backslashreplace")
         packet = av.Packet(len(data).to_bytes(2, "big") + data if kind in ("mp4", "mov") else data)
         packet.time_base = _BASE

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sonant import Transcript, subtitles
 from sonant.plots.notebook import transcript_html
 from sonant.subtitles import FORMATS, render
+from sonant.subtitles.tidy import clean
 from sonant.types import Segment
 from unit.talks import talk
 
@@ -36,6 +39,19 @@ def test_speakers_come_back(suffix: str, karaoke: bool) -> None:
     assert [(s.speaker, s.text) for s in back.segments] == list(zip(WHO, SAID, strict=True))
     assert {word.speaker for segment in back.segments for word in segment.words} == set(WHO)
     assert render(back, suffix, case="asis", karaoke=karaoke) == written
+
+
+@pytest.mark.parametrize("suffix", CARRIERS)
+@settings(max_examples=40)
+@given(st.lists(st.text('aB:{}<>&;\\",\t\n ש漢1\u00a0/v', max_size=7), min_size=2, max_size=4))
+def test_any_name_comes_back_but_for_what_no_line_can_hold(suffix: str, names: list[str]) -> None:
+    heard = talk(*SAID[: len(names)])
+    written = replace(heard, segments=tuple(map(spoken, heard.segments, names)))
+    for karaoke in (False, True):
+        back = FORMATS[suffix].read(render(written, suffix, case="asis", karaoke=karaoke))
+        read = [clean(segment.speaker or "") for segment in back.segments]
+        assert read == [clean(name) for name in names]
+        assert [segment.text for segment in back.segments] == list(SAID[: len(names)])
 
 
 def test_a_name_is_shown_where_another_one_spoke_before() -> None:

@@ -35,8 +35,9 @@ MOST_BYTES = 256 << 20
 
 def to_text(transcript: Transcript) -> str:
     """The words, a line a segment, after the name of its speaker where that is known."""
-    names = (f"{clean(segment.speaker)}: " if segment.speaker else "" for segment in transcript.segments)
-    return "".join(f"{name}{segment.text}\n" for name, segment in zip(names, transcript.segments, strict=True))
+    names = (clean(segment.speaker or "") for segment in transcript.segments)
+    lines = zip(names, transcript.segments, strict=True)
+    return "".join(f"{name}: {segment.text}\n" if name else f"{segment.text}\n" for name, segment in lines)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from sonant.subtitles.tidy import (
     clean,
     clock,
     lines_of,
-    named,
     parse_clock,
     refuse,
     transcript_of,
@@ -67,7 +66,7 @@ class Event(NamedTuple):
 
 def to_ass(transcript: Transcript, spec: CueSpec | None = None, *, karaoke: bool = False) -> str:
     """The cues of a transcript; with `karaoke`, words turn from grey to white as they are said."""
-    cues = list(cues_of(named(transcript.segments), spec, transcript.language))
+    cues = list(cues_of(transcript.segments, spec, transcript.language, named=True))
     backwards = any(RIGHT_TO_LEFT_MARK in direction_marks(["a " + text for text in cue.texts]) for cue in cues)
     return ass_head(right_to_left=backwards) + "".join(ass_lines(cues, karaoke=karaoke))
 

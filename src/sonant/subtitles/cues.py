@@ -14,8 +14,8 @@ from math import inf, isfinite
 from sonant.errors import OptionError
 from sonant.subtitles.breaks import break_cost, break_lines, phrase_words
 from sonant.subtitles.tidy import tidied
-from sonant.subtitles.widths import Piece, pieces_of
-from sonant.types import Segment, Word
+from sonant.subtitles.widths import Piece, columns, pieces_of
+from sonant.types import Segment
 
 CUE, EMPTY, HURRY, BREAK = 1.0, 1.0, 2.0, 1.0
 """Costs: of a cue; of one that is all empty (by the square); of one of which nothing can be read; of a plain break."""
@@ -80,19 +80,26 @@ class Cue:
         return tuple(line[0].text + "".join(p.before + p.text for p in line[1:]) for line in self.lines)
 
 
-def cues_of(segments: Iterable[Segment], spec: CueSpec | None = None, language: str | None = None) -> Iterator[Cue]:
+def cues_of(
+    segments: Iterable[Segment], spec: CueSpec | None = None, language: str | None = None, *, named: bool = False
+) -> Iterator[Cue]:
     """The cues of segments, in order, as soon as each is settled; none spans two segments.
 
     Time grows with the number of words, memory does not. `language` (`en`, `deu`) tells which words open a phrase:
-    lines and cues rather end before those than after. A word wider than a line has a line of its own.
+    lines and cues rather end before those than after. A word wider than a line has a line of its own. With `named` a
+    speaker's name stands before the words, `Anna: `, where another one spoke before.
     """
     spec = spec or CueSpec()
     openers = phrase_words(language)
     held: list[Piece] = []
     speaker: str | None = None
     clock = 0.0
+    last = None
     for segment in tidied(segments):
-        for group in _groups(segment.words, segment.space, spec, openers):
+        new = named and segment.speaker and segment.speaker != last
+        pieces = pieces_of(segment.words, segment.space)
+        last = segment.speaker
+        for group in _groups(_with_name(pieces, f"{last}: ") if new else pieces, spec, openers):
             if held:
                 yield replace(cue := _timed(held, group[0].start, clock, spec, openers), speaker=speaker)
                 clock = cue.end
@@ -101,12 +108,19 @@ def cues_of(segments: Iterable[Segment], spec: CueSpec | None = None, language: 
         yield replace(_timed(held, None, clock, spec, openers), speaker=speaker)
 
 
-def _groups(words: Iterable[Word], space: str, spec: CueSpec, openers: frozenset[str]) -> Iterator[list[Piece]]:
+def _with_name(pieces: Iterator[Piece], name: str) -> Iterator[Piece]:
+    """Pieces of which the first has a name before it, on the same line."""
+    first = next(pieces)
+    yield replace(first, text=name + first.text, columns=columns(name) + first.columns)
+    yield from pieces
+
+
+def _groups(pieces: Iterable[Piece], spec: CueSpec, openers: frozenset[str]) -> Iterator[list[Piece]]:
     """The pieces of each cue of one segment."""
     most = 2 * spec.width * spec.lines
     pending: list[Piece] = []
     wide = 0
-    for piece in pieces_of(words, space):
+    for piece in pieces:
         pending.append(piece)
         wide += piece.columns + len(piece.before)
         while wide > most and len(pending) > 1:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from sonant.subtitles.cues import Cue, CueSpec, cues_of
 from sonant.subtitles.spread import CueText, segments_of_cues
-from sonant.subtitles.tidy import JOINER, WIDE, clock, lines_of, named, parse_clock, refuse, transcript_of
+from sonant.subtitles.tidy import JOINER, WIDE, clock, lines_of, parse_clock, refuse, transcript_of
 from sonant.subtitles.widths import direction_marks
 from sonant.types import Transcript
 
@@ -26,7 +26,7 @@ _TIMES = re.compile(r"\s*(\S+)\s*-->\s*(\S+)(\s.*)?")
 
 def to_srt(transcript: Transcript, spec: CueSpec | None = None) -> str:
     """The cues of a transcript, in UTF-8 without a byte order mark."""
-    return "".join(srt_blocks(cues_of(named(transcript.segments), spec, transcript.language)))
+    return "".join(srt_blocks(cues_of(transcript.segments, spec, transcript.language, named=True)))
 
 
 def srt_blocks(cues: Iterable[Cue]) -> Iterator[str]:

@@ -71,7 +71,7 @@ def from_tsv(text: str) -> Transcript:
         confidence = _number(row.get("confidence", "1"))
         if start is None or end is None or confidence is None or start > end:
             refuse(number, "numbers, the start no later than the end", line)
-        word = Word(row["text"], start, end, confidence, (), row.get(_SPEAKER, "").strip() or None)
+        word = Word(row["text"], start, end, confidence, (), row.get(_SPEAKER) or None)
         words.append((row.get("segment", "1"), word))
     space = spaces_of(word.text for _, word in words)
     groups = (tuple(word for _, word in group) for _, group in groupby(words, key=lambda p: (p[0], p[1].speaker)))

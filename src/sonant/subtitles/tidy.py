@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from math import isfinite
 from typing import NoReturn
 
@@ -45,19 +44,6 @@ def tidied(segments: Iterable[Segment]) -> Iterator[Segment]:
             words.append(word if same else Word(text, start, end, word.confidence, word.letters, who))
         if words:
             yield Segment(tuple(words), segment.space)
-
-
-def named(segments: Iterable[Segment]) -> Iterator[Segment]:
-    """Segments that begin with the name of their speaker, `Anna: `, where another one spoke before."""
-    last = None
-    for segment in segments:
-        if segment.speaker and segment.speaker != last:
-            first, *others = segment.words
-            first = replace(first, text=f"{clean(segment.speaker)}: {first.text}")
-            yield Segment((first, *others), segment.space)
-        else:
-            yield segment
-        last = segment.speaker
 
 
 def clean(text: str) -> str:
