@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import sys
 import threading
 import time
@@ -218,6 +219,14 @@ def test_what_cannot_be_heard_is_said_at_once(code: int, body: bytes) -> None:
 
     with server(answer) as address, pytest.raises(AudioError, match="cannot be heard"):
         heard(f"{address}/talk.mp3")
+
+
+def test_an_address_that_is_silent_or_in_a_strange_tongue_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "OPENING", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(AudioError, match=r"\(nothing came\)"):
+        heard(f"http://127.0.0.1:{mute.getsockname()[1]}/talk.mp3")
+    with pytest.raises(AudioError, match=r"in this FFmpeg\); .* `sonant live -`\."):
+        heard("mmsh2://127.0.0.1:9/x")
 
 
 def test_files_come_in_short_blocks(tmp_path: Path) -> None:

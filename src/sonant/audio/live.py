@@ -65,7 +65,7 @@ class Broadcast:
                 if not self._connected:
                     if isinstance(error, AudioError):
                         raise
-                    raise AudioError(f"{self.url} cannot be heard ({reason(error)}); check the address.") from error
+                    raise self._unheard(error) from error
                 why = reason(error)
             finally:
                 self.close()
@@ -76,6 +76,17 @@ class Broadcast:
             self._notice(f"{self.url} was lost at {self._clock:.1f} s ({why}); trying again in {wait:g} s.")
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
+
+    def _unheard(self, error: Exception) -> AudioError:
+        from av.error import ExitError, ProtocolNotFoundError
+
+        why, advice = reason(error), "check the address"
+        if isinstance(error, ExitError):  # so FFmpeg says that our patience is over
+            why = "nothing came"
+        elif isinstance(error, ProtocolNotFoundError):
+            why = f"{why} in this FFmpeg"
+            advice = "have another program receive it and pipe the sound to `sonant live -`"
+        return AudioError(f"{self.url} cannot be heard ({why}); {advice}.")
 
     def close(self) -> None:
         """Let go of the connection, if there is one."""
