@@ -262,7 +262,7 @@ class Relay:
             except Exception as error:  # noqa: BLE001  # of the system, of TLS, of the protocol
                 if self._closing.is_set():
                     return
-                why = _said(connection) or str(error) or type(error).__name__
+                why = _said(connection, error) or str(error) or type(error).__name__
                 self._notice(f"{self.url} cannot be reached ({why}); trying on.")
             self._closing.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT)
@@ -276,8 +276,10 @@ def _is_websocket(url: str) -> bool:
         return False
 
 
-def _said(connection: Any) -> str:
-    """Why a server closed a connection, where it says so in the way of ours; else nothing."""
+def _said(connection: Any, error: Any) -> str:
+    """Why a server refused or closed a connection, where it says so in the way of ours; else nothing."""
     with suppress(Exception):
+        if connection is None:
+            return str(json.loads(error.response.body)["error"]["message"]).rstrip(".")
         return str(json.loads(connection.recv(timeout=0))["message"]).rstrip(".")
     return ""

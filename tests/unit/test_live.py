@@ -215,6 +215,25 @@ def test_a_relay_shows_its_token_and_tells_why_it_is_sent_away() -> None:
     assert "(A channel is named otherwise)" in notices[0]
 
 
+def test_a_relay_that_is_not_let_in_tells_why() -> None:
+    sync = pytest.importorskip("websockets.sync.server")
+
+    def refuse(connection, _request):
+        return connection.respond(401, json.dumps({"error": {"message": "A token is needed here."}}))
+
+    notices: list[str] = []
+    with sync.serve(print, "127.0.0.1", 0, process_request=refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        relay = Relay(f"ws://127.0.0.1:{server.socket.getsockname()[1]}", notices.append)
+        relay.send({})
+        deadline = time.monotonic() + 20
+        while not notices and time.monotonic() < deadline:
+            time.sleep(0.01)
+        relay.close(timeout=10)
+        server.shutdown()
+    assert "(A token is needed here); trying on" in notices[0]
+
+
 def test_a_relay_needs_an_address_and_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("websockets")
     for url in ("http://x", "ws://", "ws:///path", "ws://x:99999/"):
