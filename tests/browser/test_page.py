@@ -197,6 +197,19 @@ def test_a_page_that_is_no_sound_is_refused_in_a_sentence(page: Any, tmp_path: P
     wrong.write_text("no sound")
     page.set_input_files("#file", wrong)
     page.locator("#alert.shown", has_text="not audio or video").wait_for()
+    assert page.inner_text("#state") == "There are no words of notes.txt."
+
+
+def test_a_token_is_asked_for_until_it_is_right(browser: Any) -> None:
+    with serving("--token", "right") as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        for given, said in (("wrong", "wants a token"), ("right", "was not the token")):
+            page.locator("#token-label", has_text=said).wait_for()
+            page.fill("#token", given)
+            page.keyboard.press("Enter")
+        page.locator("#model option").wait_for(state="attached")
+        page.close()
 
 
 def test_every_control_has_a_name_and_can_be_reached(page: Any) -> None:

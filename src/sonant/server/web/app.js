@@ -135,7 +135,6 @@ const hearFile = guarded(async (file) => {
     $("look").classList.add("hidden");
   } finally {
     state.busy = false;
-    document.body.classList.remove("working");
   }
 });
 
@@ -143,9 +142,17 @@ async function transcribe(blob, name) {
   document.body.classList.add("working");
   const parameters = new URLSearchParams({ model: $("model").value, emissions: true });
   say(`Sending ${name}…`);
-  const tree = await upload(`/v1/transcripts?${parameters}`, blob, (share) => {
-    say(share < 1 ? `Sending ${name}: ${Math.round(100 * share)} %` : `Hearing ${name}…`);
-  });
+  let tree;
+  try {
+    tree = await upload(`/v1/transcripts?${parameters}`, blob, (share) => {
+      say(share < 1 ? `Sending ${name}: ${Math.round(100 * share)} %` : `Hearing ${name}…`);
+    });
+  } catch (error) {
+    say(`There are no words of ${name}.`);
+    throw error;
+  } finally {
+    document.body.classList.remove("working");
+  }
   text.clear();
   text.space = tree.space;
   for (const segment of tree.segments) text.final(segment.words, true);
@@ -155,7 +162,6 @@ async function transcribe(blob, name) {
   state.picture = tree.emissions && [tree.emissions, tree.segments.flatMap((segment) => segment.words)];
   picture();
   caption();
-  document.body.classList.remove("working");
 }
 
 function picture() {
@@ -284,6 +290,7 @@ const phone = guarded(async () => {
 function askForToken() {
   const dialog = $("token-dialog");
   if (!dialog.open) {
+    if (token.get()) $("token-label").textContent = "That was not the token that this server wants.";
     $("token").value = "";
     dialog.returnValue = "";
     dialog.showModal();
