@@ -81,6 +81,7 @@ def label_speakers(
     vectors = vectors_of(head, ear.mixed(head, source, sample_rate, progress), frames)
     count = None if known or speakers == "auto" else speakers
     centres = unit(cluster(vectors[vectors.any(1)], count, alike))
+    transcript = replace(transcript, settings={**transcript.settings, "voice_model": ear.checkpoint.name})
     path: list[int] = best_path(words, windows, vectors @ centres.T).tolist()
     if known:
         names = named(centres, known, alike)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sonant
@@ -12,7 +13,9 @@ from flow.conftest import SAID
 from flow.test_command import run
 from parity.test_heads import opened, saved
 from parity.tiny import TINY
+from sonant.checkpoints.huggingface import save_checkpoint
 from sonant.errors import OptionError
+from sonant.model.xvector import VoiceShape
 from sonant.speakers import label_speakers
 
 Capture = pytest.CaptureFixture[str]
@@ -59,6 +62,28 @@ def test_those_who_are_enrolled_are_named_and_others_unknown(
     wrong = [*options[:-1], tmp_path / "other", "--threshold", "0"]
     assert run(monkeypatch, "transcribe", example, *wrong) == 2
     assert "but were enrolled with another model" in capsys.readouterr().err
+
+
+def test_a_model_with_both_heads_needs_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, example: Path, asr: sonant.Recognizer, tmp_path: Path
+) -> None:
+    rng, own = np.random.default_rng(0), asr.checkpoint
+    shapes = {"projector": (8, own.config.hidden_size), "feature_extractor": (6, 2 * 12)}
+    sizes = [8, 8, 8, 8, 8, 12]
+    shapes |= {
+        f"tdnn.{i}.kernel": (sizes[i + 1], sizes[i] * kernel) for i, kernel in enumerate(VoiceShape().tdnn_kernel)
+    }
+    tensors = {f"{name}.weight": rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    tensors |= {f"{name}.bias": np.zeros(shape[0], np.float32) for name, shape in shapes.items()}
+    settings = {"architectures": ["Wav2Vec2ForXVector"], "tdnn_dim": sizes[1:]}
+    options = {"sample_rate": own.sample_rate, "normalize": own.normalize, "settings": settings}
+    save_checkpoint(tmp_path / "both", own.config, {**own.tensors, **tensors}, own.vocabulary, **options)
+    options = ["--model", tmp_path / "both", "--precision", "fp32", "--format", "json", "--greedy"]
+    assert run(monkeypatch, "transcribe", example, "--speakers", "1", *options) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["text"] == SAID
+    assert {part["speaker"] for part in found["segments"]} == {"speaker 1"}
+    assert found["settings"]["voice_model"] == str(tmp_path / "both")
 
 
 def test_wishes_that_cannot_be_met_are_refused(
