@@ -129,6 +129,7 @@ def test_a_job_killed_at_any_change_ends_as_if_it_never_was(tmp_path: Path, suff
                 killed = True
             else:
                 killed = False
+        (dest / ".sonant-0123.tmp").touch()  # as kill -9 may leave it
         tally, workers = job(source, dest, suffix=suffix)
         assert contents(dest) == whole
         assert tally.kept + tally.done == 20

@@ -64,31 +64,41 @@ class PartFormat(StrEnum):
     parquet = "parquet"
 
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Files, folders, globs, manifests (.jsonl, .tsv, .csv) and tar shards, here or at URLs (s3://...).",
+    ),
+]
+Dest = Annotated[str, typer.Option(metavar="DEST", help="Folder, or URL of one, for the results.")]
+TaskOption = Annotated[JobTask, typer.Option(help="What is done; align takes texts from manifests.")]
+Each = Annotated[
+    str | None, typer.Option(metavar="FORMAT,...", help="Also a file an input in DEST/files: srt,vtt,json.")
+]
+NumWorkers = Annotated[
+    int | None, typer.Option(help="Processes, or engines of a cluster, with one thread each; one a core.", min=1)
+]
+Cluster = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Ray's: auto, HOST:PORT, ray://HOST:PORT.")]
+Again = Annotated[bool, typer.Option("--again", help="Replace all results in DEST, and begin anew.")]
+Metrics = Annotated[
+    str | None, typer.Option(metavar="PORT|FILE", help="Show progress to Prometheus, at a port or in a file.")
+]
+JobPrecision = Annotated[
+    Precision, typer.Option(help="auto takes bf16 where the processor has it, but fp32 for units.")
+]
+
+
 def run(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Files, folders, globs, manifests (.jsonl, .tsv, .csv) and tar shards, here or at URLs (s3://...).",
-        ),
-    ],
-    output: Annotated[str, typer.Option(metavar="DEST", help="Folder, or URL of one, for the results.")],
-    task: Annotated[JobTask, typer.Option(help="What is done; align takes texts from manifests.")] = JobTask.transcribe,
+    sources: Sources,
+    output: Dest,
+    task: TaskOption = JobTask.transcribe,
     format: Annotated[PartFormat, typer.Option(help="JSON lines or Parquet.")] = PartFormat.jsonl,
-    each: Annotated[
-        str | None,
-        typer.Option(metavar="FORMAT,...", help="Also a file an input in DEST/files: srt,vtt,json."),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes, or engines of a cluster, with one thread each; one a core.", min=1)
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Ray's: auto, HOST:PORT, ray://HOST:PORT.")
-    ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Replace all results in DEST, and begin anew.")] = False,
-    metrics: Annotated[
-        str | None, typer.Option(metavar="PORT|FILE", help="Show progress to Prometheus, at a port or in a file.")
-    ] = None,
+    each: Each = None,
+    workers: NumWorkers = None,
+    cluster: Cluster = None,
+    again: Again = False,
+    metrics: Metrics = None,
     layers: Annotated[str | None, typer.Option(help="Of features: all (where not given), or such as 6,9.")] = None,
     units: Annotated[bool, typer.Option("--units", help="Of features: codes of a pre-trained model.")] = False,
     model: Model = None,
@@ -109,9 +119,7 @@ def run(
     language: Language = None,
     engine: Engine = EngineName.auto,
     device: Device = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto takes bf16 where the processor has it, but fp32 for units.")
-    ] = Precision.auto,
+    precision: JobPrecision = Precision.auto,
     debug: Debug = False,
 ) -> None:
     """Transcribe, align, or otherwise hear any number of recordings, on all cores of this machine or a cluster's.
@@ -124,23 +132,21 @@ def run(
         decoding = decoding_options(lm, lexicon, hotword or [], beam, 1, greedy, sure)
         if task in (JobTask.features, JobTask.identify):
             decoding = no_decoding(task, decoding, each)
-        if task is JobTask.features and units and precision is Precision.auto:
-            precision = Precision.fp32
+        loading = {"source": model, "language": language, "engine": engine.value, "device": device, "threads": 1}
+        loading |= {"precision": precision_of(precision, task, units), **decoding}
         cues = {"width": width, "lines": lines, "reading_speed": reading_speed, "gap": gap}
         cues |= {"min_duration": min_duration, "max_duration": max_duration}
-        setup = make_setup(
-            output,
-            task,
-            {"source": model, "language": language, "engine": engine.value, "device": device,
-             "precision": precision.value, "threads": 1, **decoding},
-            suffixes_of(each),
-            Writer(TranscriptFormat.json, case, karaoke, cues),
-            (layers or ("" if units else "all")) if task is JobTask.features else "all",
-            units,
-        )  # fmt: skip
+        writer = Writer(TranscriptFormat.json, case, karaoke, cues)
+        setup = make_setup(output, task, loading, suffixes_of(each), writer, layers, units)
         with opened_workers(setup, workers, cluster) as opened:
             tally = run_with(opened, sources, setup, f".{format.value}", again, metrics)
     raise SystemExit(FAILED if tally.failed else DONE)
+
+
+def precision_of(given: Precision, task: JobTask, units: bool) -> str:
+    """What `load` is told: close calls of codebooks fall as in the paper in fp32 alone."""
+    wants_units = task is JobTask.features and units
+    return Precision.fp32.value if wants_units and given is Precision.auto else given.value
 
 
 def no_decoding(task: JobTask, decoding: dict[str, Any], each: str | None) -> dict[str, Any]:
@@ -163,11 +169,18 @@ def suffixes_of(each: str | None) -> tuple[str, ...]:
 
 
 def make_setup(
-    output: str, task: JobTask, model: dict[str, Any], each: tuple[str, ...], writer: Writer, layers: str, units: bool
+    output: str,
+    task: JobTask,
+    model: dict[str, Any],
+    each: tuple[str, ...],
+    writer: Writer,
+    layers: str | None,
+    units: bool,
 ) -> Setup:
     """What workers must know."""
     from sonant.jobs import Setup
 
+    layers = layers or ("" if units else "all")
     look = {"case": writer.case and writer.case.value, "cues": writer.spec, "karaoke": writer.karaoke} if each else {}
     return Setup(output, task.value, model, each, look, layers, units)
 
