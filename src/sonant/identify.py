@@ -25,6 +25,8 @@ from sonant.types import FloatArray
 STEP = 5.0
 """Seconds of speech that one row of labels over time stands for, where nothing else is asked for."""
 _GREAT = {"ara", "arb", "cmn", "deu", "de", "eng", "en", "fra", "fr", "hin", "por", "rus", "spa", "es", "zh"}
+NOTHING = 1e-9
+"""A layer with a smaller share need not be computed."""
 _TDNN = {"tdnn_dim": (512, 512, 512, 512, 1500), "tdnn_kernel": (5, 3, 3, 1, 1), "tdnn_dilation": (1, 2, 3, 1, 1)}
 
 
@@ -80,8 +82,9 @@ class Head:
         self.shares = np.ones(1, np.float32)
         """(L,): what each counts; they add up to 1."""
         if checkpoint.settings.get("use_weighted_layer_sum") is True:
-            self.layers = range(depth + 1)
-            self.shares = softmax(checkpoint.weight("layer_weights", (depth + 1,)))
+            shares = softmax(checkpoint.weight("layer_weights", (depth + 1,)))
+            self.layers = [i for i, share in enumerate(shares) if share > NOTHING]
+            self.shares = shares[self.layers]
 
     def mix(self, states: Sequence[FloatArray]) -> FloatArray:
         """States (T, D) of `layers` to one (T, D)."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sonant.cli.learning import learn as learn_voices
 from sonant.cli.options import Debug, Device, Engine, EngineName, EnginePrecision, Format, Model, Precision, Threads
 from sonant.cli.terminal import DONE, FAILED, ProgressBar, clock, load_model, reporting, say
 from sonant.errors import OptionError, SonantError
@@ -28,6 +29,8 @@ class Task(StrEnum):
     language = "language"
 
 
+Learn = Annotated[Path | None, typer.Option(help="Manifest with speakers: make of --model one that knows voices.")]
+Output = Annotated[Path | None, typer.Option(help="New folder for the model that --learn makes.")]
 SHOWN = 5
 """Labels that a line of text names at most."""
 
@@ -49,6 +52,8 @@ def run(
     false_accept: Annotated[
         float | None, typer.Option(help="Share of strangers that may be taken for somebody: 0.01.", min=1e-6, max=0.5)
     ] = None,
+    learn: Learn = None,
+    output: Output = None,
     verify: Annotated[bool, typer.Option("--verify", help="Is it one speaker in two files?")] = False,
     threshold: Annotated[
         float | None, typer.Option(help="Score from which a voice counts as known; the model's where not given.")
@@ -68,15 +73,19 @@ def run(
     """
     with reporting(debug):
         files = files or []
-        check_use(files, enroll, forget or [], impostors, store, voices, verify)
+        if (learn is None) != (output is None):
+            raise OptionError("--learn MANIFEST writes a model to --output FOLDER; give both.")
+        if not learn:
+            check_use(files, enroll, forget or [], impostors, store, voices, verify)
         if false_accept is not None and (not voices or threshold is not None):
             raise OptionError("--false-accept sets the threshold of --voices; give it with them, without --threshold.")
         asr = load_model(model, lm=False, engine=engine, device=device, precision=precision, threads=threads)
         if task is Task.language:
             require_languages(asr)
-        if store:
-            enrolled = [split_name(file) for file in files]
-            failed = change_store(asr, store, enrolled, forget or [], impostors, debug)
+        if learn and output:
+            failed = learn_voices(asr, learn, output)
+        elif store:
+            failed = change_store(asr, store, list(map(split_name, files)), forget or [], impostors, debug)
         elif verify:
             failed = compare(asr, files, threshold_of(asr, threshold), format)
         elif voices:
