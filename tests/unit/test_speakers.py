@@ -16,8 +16,10 @@ from sonant.speakers import (
     merges,
     named,
     numbered,
+    refined,
     unit,
     vectors_of,
+    widened,
     windows_over,
     with_speakers,
 )
@@ -107,6 +109,23 @@ def test_there_is_a_voice_where_there_are_few_windows_or_none() -> None:
     assert len(cluster(vectors, 2)) == len(cluster(vectors, 5)) == 2
     assert len(cluster(vectors, alike=0.99)) == 1
     assert len(cluster(vectors[:1])) == 1
+
+
+def test_neighbours_over_a_pause_have_nothing_to_do_with_each_other() -> None:
+    windows = np.array([[0, 1.5], [0.75, 2.25], [1.5, 3.0], [4.0, 5.5], [4.75, 6.25]])
+    vectors = np.eye(5, dtype=np.float32)
+    expected = unit(np.array([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 0, 0, 1, 1]]))
+    np.testing.assert_allclose(widened(vectors, windows), expected)
+
+
+def test_centres_move_to_the_middle_of_what_is_nearest_to_them() -> None:
+    truth, vectors = planted([(0, 30), (1, 30)])
+    start = unit(np.stack([vectors[0] + 0.5 * vectors[31], vectors[30], -vectors.sum(0)]))
+    found = refined(start, vectors)
+    expected = unit(np.stack([vectors[truth == who].sum(0) for who in (0, 1)]))
+    np.testing.assert_allclose(found[:2], expected, atol=1e-6)
+    np.testing.assert_array_equal(found[2], start[2])  # nobody's
+    assert refined(start, vectors[:0]).shape == start.shape
 
 
 def test_windows_lie_over_words_and_not_over_pauses() -> None:
