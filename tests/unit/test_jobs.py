@@ -212,6 +212,16 @@ def test_replacing_all_is_finished_if_it_was_interrupted(tmp_path: Path) -> None
             assert contents(dest) == contents(tmp_path / "fresh")
 
 
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    source = manifest(tmp_path / "list.jsonl", NAMES)
+    job(source, tmp_path / "out")
+    part = min((tmp_path / "out").glob("part-*"))
+    part.write_bytes(part.read_bytes()[:-9])
+    manifest(tmp_path / "list.jsonl", NAMES[1:])
+    with pytest.raises(OutputError, match=f"{part.name} must be what an earlier run wrote, but is damaged"):
+        job(source, tmp_path / "out")
+
+
 def test_a_line_that_is_no_utterance_fails_alone(tmp_path: Path) -> None:
     lines = ['{"audio_filepath": "x.wav"}', "{broken", '{"audio_filepath": 7}', '{"audio_filepath": "y.wav"}']
     (tmp_path / "list.jsonl").write_text("\n".join(lines))
@@ -242,6 +252,10 @@ def test_results_never_lie_among_the_inputs(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"must not lie among the inputs, but .*a/out is inside .*a;"):
         job(str(tmp_path / "a"), tmp_path / "a" / "out")
     assert not (tmp_path / "a" / "out").exists()
+    with pytest.raises(OptionError, match="must not lie among the inputs"):
+        job(str(tmp_path / "**" / "*.wav"), tmp_path / "a" / "out")
+    tally, _ = job(str(tmp_path / "a" / "*.wav"), tmp_path / "a" / "out")
+    assert tally.done == 1
 
 
 def test_a_place_that_cannot_be_written_is_known_before_any_work(tmp_path: Path) -> None:

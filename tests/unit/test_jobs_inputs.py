@@ -41,6 +41,14 @@ def test_folders_give_their_recordings_in_the_order_of_names(folder: Path) -> No
     assert len({task.id for task in tasks}) == 3
 
 
+def test_links_are_followed_once_and_broken_ones_are_named(folder: Path) -> None:
+    (folder / "b" / "loop").symlink_to(folder)
+    (folder / "d").symlink_to(folder / "b")
+    (folder / "lost.wav").symlink_to(folder / "nowhere.wav")
+    names = ["a.mp3", "b/10.WAV", "b/2.flac", "d/10.WAV", "d/2.flac", "lost.wav"]
+    assert [task.name for task in listed(folder)] == names
+
+
 def test_globs_are_those_of_a_shell(folder: Path) -> None:
     assert [task.name for task in listed(folder / "**" / "*.flac")] == ["b/2.flac"]
     assert [task.name for task in listed(folder / "*" / "*")] == ["b/10.WAV", "b/2.flac"]

@@ -111,7 +111,7 @@ def claim(store: Store, identity: Mapping[str, Any], again: bool) -> None:
 def _read_claim(store: Store) -> dict[str, Any]:
     try:
         return dict(json.loads(b"\n".join(iterate_lines(store, JOB))))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise OptionError(
             f"{JOB} must be what an earlier run wrote, but is damaged; choose another --output, or delete it."
         ) from error
@@ -155,8 +155,13 @@ class _Job:
         for name in sorted(self._there - whole):
             is_part = name.startswith("part-")
             records = self.parts.read(self.store, name) if is_part else iterate_lines(self.store, name)
-            for record in records:
-                self.scratch.keep(json.loads(record)["id"], record)
+            try:
+                for record in records:
+                    self.scratch.keep(json.loads(record)["id"], record)
+            except (ValueError, KeyError, TypeError) as error:
+                raise OutputError(
+                    f"{name} must be what an earlier run wrote, but is damaged; delete it, to have it made anew."
+                ) from error
 
     def pending(self) -> Iterator[Task]:
         """The tasks that are left to do; blocks that have none are written at once."""

@@ -60,10 +60,11 @@ def read_inputs(sources: Iterable[str], *, with_text: bool = False) -> Iterator[
 def check_apart(sources: Iterable[str], dest: str) -> None:
     """Raise `OptionError` where results would lie among the inputs, and be taken for some by the next run."""
     for source in sources:
+        root = source.partition("**")[0].rpartition("/")[0] or "." if "**" in source else source
         if is_url(source) or is_url(dest):
-            inside = (dest.rstrip("/") + "/").startswith(source.rstrip("/") + "/")
+            inside = (dest.rstrip("/") + "/").startswith(root.rstrip("/") + "/")
         else:
-            inside = Path(source).is_dir() and Path(dest).resolve().is_relative_to(Path(source).resolve())
+            inside = Path(root).is_dir() and Path(dest).resolve().is_relative_to(Path(root).resolve())
         if inside:
             raise OptionError(f"Results must not lie among the inputs, but {dest} is inside {source}; choose another.")
 
@@ -128,16 +129,18 @@ def _below(place: Path, folder: Path) -> str:
     return place.relative_to(folder).as_posix() if place.is_relative_to(folder) else place.as_posix()
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, in the order of names, one folder's names at a time."""
+def _walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """Every file below a folder, in the order of names, one folder's names at a time; links are followed once."""
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        status = folder.stat()
+        here = status.st_dev, status.st_ino
+        entries = [] if here in above else sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder} cannot be listed ({error.strerror}); check who may read it.") from error
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
-        elif entry.is_file():
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), (*above, here))
+        elif entry.is_file() or entry.is_symlink():  # one that leads nowhere is a failure, with its name
             yield Path(entry.path)
 
 

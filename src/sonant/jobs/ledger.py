@@ -70,15 +70,15 @@ class Scratch(AbstractContextManager["Scratch"]):
 
     def is_new(self, id: str) -> bool:
         """Whether this is the first time that an input is named."""
-        return self._add("INSERT OR IGNORE INTO seen VALUES (?)", bytes.fromhex(id))
+        return self._change("INSERT OR IGNORE INTO seen VALUES (?)", bytes.fromhex(id))
 
     def is_free(self, name: str) -> bool:
         """Whether this is the first input whose own files are called so."""
-        return self._add("INSERT OR IGNORE INTO named VALUES (?)", name)
+        return self._change("INSERT OR IGNORE INTO named VALUES (?)", name)
 
     def keep(self, id: str, record: bytes) -> None:
         """Hold a record until its part is written."""
-        self._add("INSERT OR REPLACE INTO records VALUES (?, ?)", bytes.fromhex(id), record)
+        self._change("INSERT OR REPLACE INTO records VALUES (?, ?)", bytes.fromhex(id), record)
 
     def kept(self, id: str) -> bytes | None:
         """The record of an input, if there is one."""
@@ -87,18 +87,19 @@ class Scratch(AbstractContextManager["Scratch"]):
 
     def drop(self, ids: Iterable[str]) -> None:
         """Let go of records that are written."""
-        self._database.executemany("DELETE FROM records WHERE id = ?", ((bytes.fromhex(id),) for id in ids))
+        for id in ids:
+            self._change("DELETE FROM records WHERE id = ?", bytes.fromhex(id))
 
     def fail(self, id: str, place: int, line: bytes) -> None:
         """Note why an input has no record."""
-        self._add("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", bytes.fromhex(id), place, line)
+        self._change("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", bytes.fromhex(id), place, line)
 
     def failures(self) -> Iterator[bytes]:
         """All that was noted, in the order of the inputs."""
         for (line,) in self._database.execute("SELECT line FROM failures ORDER BY place"):
             yield line
 
-    def _add(self, command: str, *values: object) -> bool:
+    def _change(self, command: str, *values: object) -> bool:
         try:
             return self._database.execute(command, values).rowcount > 0
         except sqlite3.OperationalError as error:
