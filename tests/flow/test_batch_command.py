@@ -179,6 +179,8 @@ def children(pid: int) -> list[int]:
         (["in", "--each", "srt,doc"], "--each takes text, json"),
         (["in", "--task", "features", "--each", "srt"], "--task features writes no words"),
         (["in", "--task", "identify", "--beam", "5"], "--task identify writes no words"),
+        (["in", "--units"], "say which features are written, but the task is transcribe"),
+        (["in", "--width", "30"], "is that of the files of --each"),
         (["in", "--greedy", "--beam", "5"], "leave out one of both"),
         (["in", "--model", "nowhere"], "there is no folder nowhere"),
         (["in", "--metrics", "no/such/port"], "no/such/port cannot be written"),

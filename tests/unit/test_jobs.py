@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -279,6 +280,27 @@ def test_what_no_input_could_survive_ends_the_job_and_keeps_what_is_done(tmp_pat
         job(source, tmp_path / "out", Full())
     tally, _ = job(source, tmp_path / "out")
     assert tally.kept == 8
+    job(source, tmp_path / "fresh")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_a_full_disk_is_one_sentence_and_the_job_goes_on_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = manifest(tmp_path / "list.jsonl", NAMES)
+    calls: list[int] = []
+
+    def full(file: int) -> None:
+        calls.append(file)
+        if len(calls) > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OutputError, match=r"could not be written \(No space left on device\).* make room"):
+            job(source, tmp_path / "out")
+    tally, _ = job(source, tmp_path / "out")
+    assert tally.kept > 0
     job(source, tmp_path / "fresh")
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 

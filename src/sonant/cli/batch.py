@@ -177,9 +177,13 @@ def make_setup(
     layers: str | None,
     units: bool,
 ) -> Setup:
-    """What workers must know."""
+    """What workers must know; `OptionError` for options that do not go together."""
     from sonant.jobs import Setup
 
+    if task is not JobTask.features and (layers or units):
+        raise OptionError(f"--layers and --units say which features are written, but the task is {task.value}.")
+    if not each and (writer.case or writer.karaoke or any(value is not None for value in writer.cues.values())):
+        raise OptionError("The form of subtitles is that of the files of --each, but it is not there; name it too.")
     layers = layers or ("" if units else "all")
     look = {"case": writer.case and writer.case.value, "cues": writer.spec, "karaoke": writer.karaoke} if each else {}
     return Setup(output, task.value, model, each, look, layers, units)
