@@ -49,4 +49,4 @@ def test_a_killed_driver_loses_nothing(cluster: Any, tmp_path: Path) -> None:
     alone.save(tmp_path / "alone.srt")
     subtitles = {path.read_bytes() for path in dest.glob("files/*.srt")}
     assert subtitles == {(tmp_path / "alone.srt").read_bytes()}
-    assert not processes.find("Hearer")
+    assert not processes.find("Worker")

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,7 @@ def workers(cluster: Any) -> Iterator[Any]:
     with workers_on(cluster.address, Setup("unused", model=MODEL), 2) as workers:
         yield workers
     time.sleep(1)
-    assert not processes.find("Hearer")
-    assert not processes.find("Hand")
+    assert not processes.find("Worker")
 
 
 def run(workers: Any, inputs: Path, dest: Path, meanwhile: Callable[[], None] = lambda: None) -> Tally:
@@ -104,11 +104,8 @@ def test_results_are_those_of_a_plain_loop(
     assert sum(tally.nodes.values()) == pytest.approx(tally.seconds)
 
 
-@pytest.mark.parametrize("name", ["Hearer", "Hand"])
-def test_workers_may_be_killed(
-    workers: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path, name: str
-) -> None:
-    run(workers, inputs, tmp_path, lambda: os.kill(min(processes.find(name)), signal.SIGKILL))
+def test_workers_may_be_killed(workers: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
+    run(workers, inputs, tmp_path, lambda: os.kill(min(processes.find("Worker")), signal.SIGKILL))
     assert results(str(tmp_path)) == expected
 
 
@@ -120,7 +117,7 @@ def test_a_file_that_kills_is_set_aside(workers: Any, inputs: Path, expected: di
 
     def watch() -> None:
         while not ended.is_set():
-            for pid in processes.find("Hand") - killed:
+            for pid in processes.find("Worker") - killed:
                 if poison in open_files(pid):
                     killed.add(pid)
                     os.kill(pid, signal.SIGKILL)
@@ -166,6 +163,28 @@ def test_a_machine_may_go(cluster: Any, workers: Any, inputs: Path, expected: di
     [node] = [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
     run(workers, inputs, tmp_path, lambda: cluster.remove_node(node, allow_graceful=False))
     assert results(str(tmp_path)) == expected
+
+
+def test_hands_without_engines_give_the_same(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    """As on GPUs; the only engine dies meanwhile."""
+    from sonant.cluster.connection import connected
+    from sonant.cluster.jobs import ClusterWorkers
+
+    cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+    with connected(cluster.address), closing(ClusterWorkers(Setup("unused", model=MODEL), 1, apart=True)) as workers:
+        workers.identity()
+        assert len(workers._hands) == 3
+        [engine] = [actor for actor in workers._engines if actor not in workers._hands]
+        run(workers, inputs, tmp_path, lambda: ray_kill(engine.handle))
+    assert results(str(tmp_path)) == expected
+
+
+def ray_kill(handle: Any) -> None:
+    import ray
+
+    ray.kill(handle)
 
 
 def test_settings_that_changed_are_refused(workers: Any, inputs: Path, tmp_path: Path) -> None:

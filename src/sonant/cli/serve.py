@@ -114,6 +114,10 @@ def _opened(
         return
     if workers is not None:
         raise OptionError("--workers are engines of this machine, but --cluster was given too; take --replicas.")
+    if cluster.startswith("ray://"):
+        raise OptionError(
+            f"A server must run on a machine of its cluster, but {cluster} is elsewhere; take auto there."
+        )
     from sonant.cluster.connection import connected
 
     with connected(cluster):

@@ -1,8 +1,9 @@
 """The processes of a job on a cluster: engines that hear windows, and hands that do all the rest of a task.
 
-A hand reads and decodes media, sends windows to engines, searches what comes back for words, and writes; so a few hands
-keep an engine at work. Windows of a long file go to several engines at a time. Neither kind starts anew by itself: the
-driver (`sonant.cluster.jobs`) replaces what died, and knows whom to blame.
+A hand reads and decodes media, has windows heard, searches what comes back for words, and writes. Many hands keep a GPU
+at work; on processors each has an engine of its own, and no window of a short file leaves its process. Those of a long
+file go to several engines at a time. Neither kind starts anew by itself: the driver (`sonant.cluster.jobs`) replaces
+what died, and knows whom to blame.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -48,29 +49,30 @@ class About(NamedTuple):
     precision: Precision
 
 
+@dataclass(frozen=True)
+class Role:
+    """What a process is to be."""
+
+    setup: Setup | None
+    """The job that a hand does; None makes an engine alone."""
+    about: About | None
+    """The engines that a hand uses; None makes one inside."""
+    precision: str = "auto"
+    """Of the engine that is made."""
+    folder: str = ""
+    """Where a hand's relative paths begin, if there is such a folder."""
+
+
 class Hearer:
     """An engine, its weights loaded once."""
 
-    def __init__(self, parcel: list[Any], precision: str, version: str) -> None:
-        self._unfit: SonantError | None = None
-        try:
-            check_version(version)
-            sent: Parcel = ray.get(parcel[0])
-            options: dict[str, Any] = {key: sent.options[key] for key in ENGINE if key in sent.options}
-            options["precision"] = precision
-            self._engine: Engine = open_engine(sent.checkpoint, **options)
-            self._batcher = Batcher([self._engine], sent.checkpoint.sample_rate)
-        except SonantError as error:
-            self._unfit = error
+    def __init__(self, parcel: Parcel, precision: str) -> None:
+        options: dict[str, Any] = {key: parcel.options[key] for key in ENGINE if key in parcel.options}
+        options["precision"] = precision
+        self._engine: Engine = open_engine(parcel.checkpoint, **options)
+        self._batcher = Batcher([self._engine], parcel.checkpoint.sample_rate)
         self._turn = threading.Lock()
-
-    def ready(self) -> tuple[str, About] | SonantError:
-        """Where it is and what it is, or why it cannot be."""
-        return self._unfit or (node(), About(self._engine.name, self._engine.device, self._engine.precision))
-
-    def stay(self) -> None:
-        """Never returns: whoever waits for it learns of the end of this process."""
-        threading.Event().wait()
+        self.about = About(self._engine.name, self._engine.device, self._engine.precision)
 
     def emit(self, waveform: FloatArray) -> FloatArray:
         """Log-probabilities (T, V) of a waveform (N,)."""
@@ -87,32 +89,57 @@ class Hearer:
             return self._engine.convolved(waveform)
 
 
-class Hand:
-    """Does tasks, one at a time, with the engines it is told of."""
+class Ready(NamedTuple):
+    """What a process is, once it can work."""
 
-    def __init__(self, setup: Setup, parcel: list[Any], about: About, folder: str, version: str) -> None:
+    node: str
+    about: About
+    """Of its engine, or of the one it has been told of."""
+    identity: Mapping[str, Any] | None = None
+    """On what results depend, where that was asked for."""
+
+
+class Worker:
+    """A process of a job: an engine, a hand, or both."""
+
+    def __init__(self, parcel: list[Any], role: Role, version: str) -> None:
         self._unfit: SonantError | None = None
         try:
             check_version(version)
-            if Path(folder).is_dir():
-                os.chdir(folder)  # where relative paths begin
             sent: Parcel = ray.get(parcel[0])
-            checkpoint, decoder, named = sent.unpack()
-            self._engine = FarEngine(about)
-            asr = Recognizer(checkpoint, cast(Engine, self._engine), decoder, sure=sent.options.get("sure", SURE))
-            self._bench = Workbench(replace(setup, model={**setup.model, **named}), asr)
+            own = Hearer(sent, role.precision) if role.about is None else None
+            self._own, self._about = own, role.about or cast(Hearer, own).about
+            if role.setup is not None:
+                self._begin(role.setup, role.folder, sent)
         except SonantError as error:
             self._unfit = error
 
-    def ready(self, identify: bool) -> tuple[str, Mapping[str, Any] | None] | SonantError:
-        """Where it is, and on what results depend if that is asked for; or why it cannot be."""
-        return self._unfit or (node(), self._bench.identity() if identify else None)
+    def _begin(self, setup: Setup, folder: str, sent: Parcel) -> None:
+        """Be a hand."""
+        if Path(folder).is_dir():
+            os.chdir(folder)  # where relative paths begin
+        checkpoint, decoder, named = sent.unpack()
+        self._engine = FarEngine(self._about, self._own)
+        asr = Recognizer(checkpoint, cast(Engine, self._engine), decoder, sure=sent.options.get("sure", SURE))
+        self._bench = Workbench(replace(setup, model={**setup.model, **named}), asr)
+
+    def ready(self, identify: bool) -> Ready | SonantError:
+        """What it is, or why it cannot be."""
+        return self._unfit or Ready(node(), self._about, self._bench.identity() if identify else None)
+
+    def stay(self) -> None:
+        """Never returns: whoever waits for it learns of the end of this process."""
+        threading.Event().wait()
+
+    def hear(self, method: str, call: tuple[Any, ...]) -> Any:
+        """What the engine's method gives."""
+        return getattr(self._own, method)(*call)
 
     def do(self, task: Task, hearers: list[Any]) -> Outcome | None:
-        """A task's outcome; None where all the engines have died."""
+        """A task's outcome, heard with other processes as well; None where there is no engine and they have died."""
         self._engine.hearers = hearers
         at_once = WINDOWS_AN_ENGINE if self._engine.device == "cpu" else WINDOWS_AT_ONCE
-        self._bench.asr.group = at_once * len(hearers)
+        self._bench.asr.group = at_once * self._engine.size
         try:
             return self._bench(task)
         except LostError:
@@ -124,12 +151,18 @@ class LostError(BaseException):
 
 
 class FarEngine:
-    """An engine that is several, in processes of their own."""
+    """An engine that is several: perhaps one in this process, and those of others."""
 
-    def __init__(self, about: About) -> None:
+    def __init__(self, about: About, own: Hearer | None) -> None:
         self.name, self.device, self.precision = about
         self.hearers: list[Any] = []
-        """The first is used most; those found dead are taken out."""
+        """Processes with engines; those found dead are taken out."""
+        self._own = own
+
+    @property
+    def size(self) -> int:
+        """How many engines there are."""
+        return len(self.hearers) + (self._own is not None)
 
     def emit(self, waveforms: Sequence[FloatArray]) -> list[FloatArray]:
         """Log-probabilities (T, V) of each waveform (N,), each computed wherever there is an engine."""
@@ -148,21 +181,22 @@ class FarEngine:
         raise NotImplementedError(checkpoint.name)
 
     def _spread(self, method: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        under_way = [self._begin(method, call, place) for place, call in enumerate(calls)]
-        return [self._end(method, call, *begun) for call, begun in zip(calls, under_way, strict=True)]
+        begun = [self._begin(method, call, place) for place, call in enumerate(calls)]
+        return [self._end(method, call, *at) for call, at in zip(calls, begun, strict=True)]
 
     def _begin(self, method: str, call: tuple[Any, ...], place: int) -> tuple[Any, Any]:
-        """The engine that is asked, and its answer to come."""
-        while self.hearers:
-            hearer = self.hearers[place % len(self.hearers)]
+        """The process that is asked, and its answer to come; None is this one, which answers when it is waited for."""
+        while self.size:
+            if (turn := place % self.size) == len(self.hearers) or (place == 0 and self._own is not None):
+                return None, None
             try:
-                return hearer, getattr(hearer, method).remote(*call)
+                return self.hearers[turn], self.hearers[turn].hear.remote(method, call)
             except (ObjectStoreFullError, OutOfDiskError):  # others will have been heard soon
                 time.sleep(PAUSE)
         raise LostError
 
     def _end(self, method: str, call: tuple[Any, ...], hearer: Any, answer: Any) -> Any:
-        while True:
+        while hearer is not None:
             try:
                 return ray.get(answer)
             except RayTaskError as error:  # its text has a traceback in it
@@ -172,6 +206,7 @@ class FarEngine:
             except RayError:
                 self.hearers = [other for other in self.hearers if other is not hearer]
             hearer, answer = self._begin(method, call, 0)
+        return getattr(self._own, method)(*call)
 
 
 def node() -> str:

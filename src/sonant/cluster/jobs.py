@@ -18,7 +18,7 @@ import ray as typed_ray
 from ray.exceptions import RayActorError, RayError
 
 from sonant import __version__
-from sonant.cluster.actors import CALLS_AT_ONCE, About, Hand, Hearer
+from sonant.cluster.actors import CALLS_AT_ONCE, About, Ready, Role, Worker
 from sonant.cluster.connection import connected
 from sonant.cluster.parcel import pack
 from sonant.errors import ClusterError, SonantError
@@ -26,8 +26,6 @@ from sonant.jobs.pool import HEARTBEAT, TRIES, death
 from sonant.jobs.tasks import Outcome, Setup, Task
 
 ray: Any = typed_ray  # whose types are too incomplete to be checked against
-HANDS_AN_ENGINE = 2
-"""On processors: one decodes or searches while the engine hears for the other."""
 HANDS_A_GPU = 16
 """At most; a GPU hears faster than a core decodes."""
 ENGINES_A_TASK = 16
@@ -47,7 +45,7 @@ class _Actor:
     task: Task | None = None
     """Of a hand: what it does."""
     home: _Actor | None = None
-    """Of a hand: the engine it uses first."""
+    """Of a hand with a task: the engine it uses first, which may be its own."""
 
 
 @contextmanager
@@ -67,23 +65,25 @@ def workers_on(address: str, setup: Setup, count: int | None = None) -> Generato
 class ClusterWorkers:
     """Engines and hands on a cluster; `sonant.jobs.tasks.Workers` says what its methods promise."""
 
-    def __init__(self, setup: Setup, count: int | None = None) -> None:
+    def __init__(self, setup: Setup, count: int | None = None, *, apart: bool | None = None) -> None:
+        """`apart` says whether hands have no engines of their own; where None, they have none on GPUs."""
         self.setup = setup
         self._parcel = [ray.put(pack(setup.model))]  # in a list it arrives as it is, and is fetched once a machine
         self._on_gpu = str(setup.model.get("device", "auto")).startswith("cuda")
-        self._size, self._num_hands = _room(self._on_gpu, count)
+        self._apart = self._on_gpu if apart is None else apart
+        self._size, self._num_hands = _room(self._on_gpu, self._apart, count)
         self._about: About | None = None
         self._identity: Mapping[str, Any] | None = None
         self._engines: set[_Actor] = set()
         self._hands: set[_Actor] = set()
         self._refs: dict[Any, _Actor] = {}
-        """What is awaited of each: that it is ready, an outcome, or (an engine) its end."""
+        """What is awaited of each: that it is ready, an outcome, its end."""
         self._waiting: deque[Task] = deque()
         self._deaths: dict[str, int] = {}
         self._unready = 0
         """Processes in a row that died before they were ready."""
         self._done: deque[Outcome] = deque()
-        self._start_engine()  # whose precision all others take
+        self._start(engine=True)  # whose precision all others take
 
     def identity(self) -> Mapping[str, Any]:
         while self._identity is None:
@@ -113,21 +113,24 @@ class ClusterWorkers:
                 ray.kill(actor.handle)
         self._refs.clear()
 
-    def _start_engine(self) -> None:
-        cpus = 1.0 if self._on_gpu else 1.0 - HANDS_AN_ENGINE * _share(self._on_gpu)
-        precision = self._about.precision if self._about else self.setup.model.get("precision", "auto")
-        kind = ray.remote(Hearer).options(
-            num_cpus=cpus, num_gpus=int(self._on_gpu), max_concurrency=CALLS_AT_ONCE, scheduling_strategy="SPREAD"
+    def _start(self, *, engine: bool) -> None:
+        """Start an engine or a hand, which are one where they are not apart."""
+        both = engine and not self._apart
+        setup = self.setup if both or not engine else None
+        precision = self._about.precision if self._about else str(self.setup.model.get("precision", "auto"))
+        role = Role(setup, None if engine else self._about, precision, str(Path.cwd()))
+        kind = ray.remote(Worker).options(
+            num_cpus=int(setup is not None),  # an engine apart must never wait for a core that a hand has taken
+            num_gpus=int(engine and self._on_gpu),
+            max_concurrency=CALLS_AT_ONCE,
+            scheduling_strategy="SPREAD",
         )
-        actor = _Actor(kind.remote(self._parcel, precision, __version__))
-        self._engines.add(actor)
-        self._refs[actor.handle.ready.remote()] = actor
-
-    def _start_hand(self) -> None:
-        kind = ray.remote(Hand).options(num_cpus=_share(self._on_gpu), scheduling_strategy="SPREAD")
-        actor = _Actor(kind.remote(self.setup, self._parcel, self._about, str(Path.cwd()), __version__))
-        identify = self._identity is None and not self._hands
-        self._hands.add(actor)
+        actor = _Actor(kind.remote(self._parcel, role, __version__))
+        identify = setup is not None and self._identity is None and not self._hands
+        if engine:
+            self._engines.add(actor)
+        if setup is not None:
+            self._hands.add(actor)
         self._refs[actor.handle.ready.remote(identify)] = actor
 
     def _free(self) -> list[_Actor]:
@@ -141,9 +144,10 @@ class ClusterWorkers:
             if not self._waiting:
                 return
             engines = [engine for engine in self._engines if engine.node]
-            home = min(engines, key=lambda engine: (engine.load, engine.node != hand.node))
+            home = hand if hand in self._engines else min(engines, key=lambda e: (e.load, e.node != hand.node))
             others = [engine for engine in engines if engine is not home]
-            told = [home, *random.sample(others, min(len(others), ENGINES_A_TASK - 1))]
+            told = random.sample(others, min(len(others), ENGINES_A_TASK - 1))
+            told = told if home is hand else [home, *told]
             hand.task, hand.home = self._waiting.popleft(), home
             home.load += 1
             self._refs[hand.handle.do.remote(hand.task, [engine.handle for engine in told])] = hand
@@ -155,7 +159,9 @@ class ClusterWorkers:
         if came:
             came, _ = ray.wait(known, num_returns=len(known), timeout=0)
         for ref in came:
-            actor = self._refs.pop(ref)
+            actor = self._refs.pop(ref, None)
+            if actor is None:  # it has been buried
+                continue
             try:
                 answer = ray.get(ref)
             except RayActorError:
@@ -163,24 +169,20 @@ class ClusterWorkers:
             else:
                 self._take(actor, answer)
 
-    def _take(self, actor: _Actor, answer: Any) -> None:
+    def _take(self, actor: _Actor, answer: Ready | SonantError | Outcome | None) -> None:
         if isinstance(answer, SonantError):
             raise answer
-        if actor.task is not None:
+        if not isinstance(answer, Ready):
             self._finish(actor, answer)
             return
-        actor.node, found = answer
+        actor.node = answer.node
         self._unready = 0
-        if actor in self._hands:
-            self._identity = found or self._identity
-            return
+        self._identity = answer.identity or self._identity
         self._refs[actor.handle.stay.remote()] = actor
         if self._about is None:
-            self._about = found
-            for _ in range(self._size - 1):
-                self._start_engine()
-            for _ in range(self._num_hands):
-                self._start_hand()
+            self._about = answer.about
+            for number in range(1, self._size + self._num_hands):
+                self._start(engine=number < self._size)
 
     def _finish(self, hand: _Actor, outcome: Outcome | None) -> None:
         """What a hand did; None where it had no engine to do it with."""
@@ -203,12 +205,11 @@ class ClusterWorkers:
                     f"Workers must load the model, but {self._unready} in a row died of it; see Ray's logs, and give "
                     "them more memory."
                 )
-        if actor in self._engines:
-            self._engines.remove(actor)
-            self._start_engine()
-            return
-        self._hands.remove(actor)
-        self._start_hand()
+        self._refs = {ref: other for ref, other in self._refs.items() if other is not actor}
+        engine = actor in self._engines
+        self._engines.discard(actor)
+        self._hands.discard(actor)
+        self._start(engine=engine)
         if (task := actor.task) is None:
             return
         self._finish(actor, None)
@@ -220,8 +221,8 @@ class ClusterWorkers:
                 self._done.append(Outcome(task.id, error=death(task, DIED)))
 
 
-def _room(on_gpu: bool, count: int | None) -> tuple[int, int]:
-    """How many engines and hands there are to be; `ClusterError` where no machine can have one."""
+def _room(on_gpu: bool, apart: bool, count: int | None) -> tuple[int, int]:
+    """How many engines, and hands without one, there are to be; `ClusterError` where no machine can have an engine."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cores = sum(int(node.get("CPU", 0)) for node in alive)
     most = sum(int(node.get("GPU", 0)) for node in alive) if on_gpu else cores
@@ -231,12 +232,7 @@ def _room(on_gpu: bool, count: int | None) -> tuple[int, int]:
             "start it with some."
         )
     engines = min(count or most, most)
-    return engines, max(1, min(HANDS_A_GPU * engines, cores - engines)) if on_gpu else HANDS_AN_ENGINE * engines
-
-
-def _share(on_gpu: bool) -> float:
-    """Of a core, for a hand: beside an engine on the same core it has little to do."""
-    return 1.0 if on_gpu else 0.05
+    return engines, max(1, min(HANDS_A_GPU * engines, cores)) if apart else 0
 
 
 def _is_alive(name: str) -> bool:
