@@ -185,7 +185,12 @@ def make_setup(
     if not each and (writer.case or writer.karaoke or any(value is not None for value in writer.cues.values())):
         raise OptionError("The form of subtitles is that of the files of --each, but it is not there; name it too.")
     layers = layers or ("" if units else "all")
-    look = {"case": writer.case and writer.case.value, "cues": writer.spec, "karaoke": writer.karaoke} if each else {}
+    usual = "asis" if task is JobTask.align else None  # a text that was given has the case that it is to have
+    look = (
+        {"case": writer.case.value if writer.case else usual, "cues": writer.spec, "karaoke": writer.karaoke}
+        if each
+        else {}
+    )
     return Setup(output, task.value, model, each, look, layers, units)
 
 
