@@ -38,6 +38,9 @@ void bind_greedy(nb::module_& module);
 void bind_lm(nb::module_& module);
 
 NB_MODULE(_native, module) {
+#ifdef NDEBUG
+    nb::set_leak_warnings(false);  // a process that is ended while its threads decode still holds objects
+#endif
     bind_align(module);
     module.def("records", &records, nb::arg("type"), nb::arg("names"), nb::arg("columns"));
     bind_estimate(module);
