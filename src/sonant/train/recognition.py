@@ -57,7 +57,7 @@ def verify(
     pairs: NDArray[np.int64],
     same: Sequence[bool],
     sides: Sequence[str],
-    seed: int,
+    seed: int = 0,
 ) -> Verification:
     """Trials, pairs (N, 2) of clips, by the scalar products of their vectors; those that were not heard count not.
 
