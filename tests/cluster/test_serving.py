@@ -98,18 +98,3 @@ def test_the_door_is_as_without_a_cluster(server: Server) -> None:
     assert ask(server, "POST", "/", body, host="elsewhere.org", **HEADERS)[0] == 421
     status, answer = ask(server, "POST", "/", body, **HEADERS)
     assert (status, json.loads(answer)) == (200, {"text": SAID})
-
-
-@pytest.mark.slow
-def test_replicas_come_with_the_work(cluster: Any, samples: np.ndarray) -> None:
-    long = wav(np.tile(samples, 60))
-    with serving("--cluster", cluster.address, "--replicas", "1-2") as server:
-        assert len(processes.find(REPLICA)) == 1
-        asking = [threading.Thread(target=ask, args=(server, "POST", "/", long)) for _ in range(6)]
-        for thread in asking:
-            thread.start()
-        most = 1
-        while any(thread.is_alive() for thread in asking):
-            most = max(most, len(processes.find(REPLICA)))
-            time.sleep(0.2)
-        assert most == 2
