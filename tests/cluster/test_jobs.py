@@ -175,7 +175,6 @@ def test_hands_without_engines_give_the_same(
     cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
     with connected(cluster.address), closing(ClusterWorkers(Setup("unused", model=MODEL), 1, apart=True)) as workers:
         workers.identity()
-        assert len(workers._hands) == 3
         [engine] = [actor for actor in workers._engines if actor not in workers._hands]
         run(workers, inputs, tmp_path, lambda: ray_kill(engine.handle))
     assert results(str(tmp_path)) == expected

@@ -194,6 +194,7 @@ class ClusterWorkers:
         if outcome is None:
             self._waiting.append(task)
         else:
+            self._deaths.pop(task.id, None)
             self._done.append(replace(outcome, node=home.node))
 
     def _bury(self, actor: _Actor) -> None:
