@@ -56,9 +56,10 @@ other, word errors are {held_out:.1%}.
 **Training.** By CTC from random weights with an auxiliary regression of log-mel bands, {heard:.0f} hours of audio heard
 ({steps} steps of the recipe `english-small`) of {labelled:.1f} hours: LibriSpeech train-clean-100 (parts; CC BY 4.0),
 speechocean762 (children and adults with a Mandarin accent; free for any use), LJ Speech (part; public domain), and
-sentences spoken by the synthesiser Kokoro-82M (Apache-2.0). Speeds, levels, bands, rooms and noise vary. The language
-model: books in the public domain, none of those that LibriSpeech's test-clean was read from, and the transcripts of
-train-clean-100. One command does it all: `benchmarks/train_english.py`.
+sentences spoken by the synthesiser Kokoro-82M (Apache-2.0). {silent:.0f} minutes of noises, chords and many voices at
+once teach it to write nothing there. Speeds, levels, bands, rooms and noise vary. The language model: books in the
+public domain, none of those that LibriSpeech's test-clean was read from, and the transcripts of train-clean-100. One
+command does it all: `benchmarks/train_english.py`.
 
 **Limits.** It has heard read sentences close to the microphone, mostly by North American adults. Expect more errors for
 conversations, other accents, children, telephones, far microphones, music behind the voice, and names. It has no
@@ -100,6 +101,60 @@ def noisy(rows: list[dict], folder: Path) -> list[dict]:
     return made
 
 
+def nothing_said(rows: list[dict], folder: Path, count: int = 400) -> list[dict]:
+    """Clips of noises, hum, chords and many voices at once, with nothing to write: what a model must keep silent at.
+
+    They get the names of speakers, so that they are joined with what these say.
+    """
+    folder.mkdir(exist_ok=True)
+    made = []
+    for number in range(count):
+        random = np.random.default_rng([7, number])
+        path, seconds = folder / f"{number}.flac", float(random.uniform(2, 10))
+        if not path.exists():
+            sound = (voices(rows, seconds, random) if number % 5 < 2 else noise(seconds, random)).astype(np.float32)
+            level = 10 ** (random.uniform(-50, -20) / 20) / max(float(sound.std()), 1e-9)
+            soundfile.write(path, np.clip(sound * level, -1, 1), 16000)
+        speaker = rows[int(random.integers(len(rows)))]["speaker"]
+        made.append({"audio_filepath": str(path), "duration": seconds, "text": "", "speaker": speaker})
+    return made
+
+
+def voices(rows: list[dict], seconds: float, random: np.random.Generator) -> np.ndarray:
+    """So many people talking at once that nobody is understood."""
+    sound = np.zeros(round(seconds * 16000))
+    for _ in range(int(random.integers(4, 15))):
+        said = audio.read(rows[int(random.integers(len(rows)))]["audio_filepath"])
+        gain = 10 ** (random.uniform(-4, 4) / 20) / max(float(said.std()), 1e-6)
+        sound += gain * np.resize(np.roll(said, int(random.integers(len(said)))), len(sound))
+    return sound
+
+
+def noise(seconds: float, random: np.random.Generator) -> np.ndarray:
+    """White, pink or brown noise, a hum with its overtones, chords with or without a beat, or silence."""
+    length = round(seconds * 16000)
+    clock, white = np.arange(length) / 16000, random.standard_normal(length)
+    kind = int(random.integers(8))
+    if kind < 3:  # power falls by 0, 3 or 6 dB an octave
+        steep = np.maximum(np.fft.rfftfreq(length, 1 / 16000), random.uniform(10, 60)) ** (-kind / 2)
+        return np.fft.irfft(np.fft.rfft(white) * steep, length)
+    if kind == 3:
+        base = random.choice([50, 60, random.uniform(80, 400)])
+        return sum(random.uniform(0, 1) * np.sin(2 * np.pi * base * k * clock) for k in range(1, 8)) + 0.01 * white
+    if kind == 4:
+        return white * (random.random() < 0.5)
+    beat = random.uniform(0.25, 1.0)
+    sound = (random.random() < 0.5) * 0.3 * white * np.exp(-(clock % (beat / 2)) * 60)
+    root = random.uniform(90, 300)
+    for bar in range(int(seconds / (2 * beat)) + 1):
+        played = (clock // (2 * beat)).astype(int) == bar
+        for step in random.choice([0, 2, 3, 4, 5, 7, 9, 10, 12, 14, 16], int(random.integers(1, 5)), replace=False):
+            pitch = root * 2 ** (step / 12)
+            for k in range(1, int(random.integers(2, 9))):
+                sound = sound + played * np.sin(2 * np.pi * pitch * k * clock) / k ** random.uniform(0.7, 2)
+    return sound * (np.exp(-(clock % beat) * random.uniform(0, 6)) if random.random() < 0.7 else 1.0)
+
+
 def build_lm(texts: Path, work: Path) -> Path:
     model, words = work / "english.lm", work / "words.txt"
     if not model.exists():
@@ -129,6 +184,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     rows = [row for name in SPEECH for row in rows_of(options.data / name)]
     dev_rows = rows_of(options.data / DEV)
+    rows += nothing_said(rows, work / "nothing")
     train, dev = write_rows(work / "train.jsonl", rows), write_rows(work / "dev.jsonl", dev_rows)
     run = options.run or work / "run"
     if not options.run:
@@ -174,7 +230,8 @@ def write_card(
         held_out=held_out,
         heard=last["hours"],
         steps=last["step"],
-        labelled=sum(row["duration"] for row in rows) / 3600,
+        labelled=sum(row["duration"] for row in rows if row["text"]) / 3600,
+        silent=sum(row["duration"] for row in rows if not row["text"]) / 60,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
 
