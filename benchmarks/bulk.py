@@ -34,7 +34,7 @@ from sonant.jobs.pool import ProcessPool
 from machine import describe, write_result  # isort: skip
 
 RATE, SECONDS = 16_000, 5
-EXAMPLE = Path(__file__).parent.parent / "examples" / "digits.ogg"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "forest.ogg"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 

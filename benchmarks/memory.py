@@ -26,7 +26,7 @@ from sonant import audio
 from machine import describe, write_result  # isort: skip
 
 RATE = 16000
-EXAMPLE = Path(__file__).parent.parent / "examples" / "digits.ogg"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "forest.ogg"
 SAID = "seven three nine one five eight"
 VERBS = {"transcribe": ["transcribe"], "features": ["features"], "align": ["align"], "segment": ["data", "segment"]}
 

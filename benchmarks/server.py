@@ -44,7 +44,7 @@ from machine import RESULTS, describe, write_result  # isort: skip
 RATE = 16000
 CLIENTS = (1, 8, 64)
 STREAMS = (1, 8)
-EXAMPLE = Path(__file__).parent.parent / "examples" / "digits.ogg"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "forest.ogg"
 
 
 def speech(seconds: float) -> np.ndarray:

@@ -23,7 +23,7 @@ import numpy as np
 from machine import describe, write_result
 from sonant import audio
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "digits.ogg"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "forest.ogg"
 RATE = 16000
 CLIP_SECONDS = 5
 

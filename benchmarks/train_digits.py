@@ -1,4 +1,4 @@
-"""Train the small digits-and-letters model that ships in the package, on a CPU.
+"""Train the small digits-and-letters model that the tests hear with, on a CPU.
 
     python benchmarks/train_digits.py FSDD SPOKEN RUN
     python benchmarks/train_digits.py FSDD SPOKEN RUN --ship FOLDER
@@ -54,7 +54,7 @@ LENGTHS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 18.0)
 BATCH_SECONDS = 16.0
 """Seconds of a batch; small ones leave the plateau of blanks sooner, by steps rather than by hours."""
 NOTE = (
-    "The built-in model knows spoken English digits, some spelled letters and commands, and nothing else; "
+    "This model knows spoken English digits, some spelled letters and commands, and nothing else; "
     "pass --model for other speech."
 )
 

@@ -1,11 +1,11 @@
 """Which window and margin? Word errors of long recordings against those of the same utterances one by one.
 
-    python benchmarks/windows.py FOLDER [--split test] [--strings] [--model MODEL]
+    python benchmarks/windows.py FOLDER [--split test] [--model MODEL]
 
-Utterances of a manifest (`--strings`: strings of five digits made of FSDD's recordings 0 to 4, a speaker each) are put
-together into recordings of ten minutes, with pauses drawn between them: of one speaker and at one level (`plain`), or
-speakers in turn, each at a level of its own, with long stretches of near silence (`uneven`). Written to
-results/windows.json: word error rates and audio seconds a CPU second, by window and margin.
+Utterances of a manifest are put together into recordings of ten minutes, with pauses drawn between them: of one
+speaker and at one level (`plain`), or speakers in turn, each at a level of its own, with long stretches of near
+silence (`uneven`). Written to results/windows.json: word error rates and audio seconds a CPU second, by window and
+margin.
 """
 
 from __future__ import annotations
@@ -34,22 +34,6 @@ def read_utterances(folder: Path, split: str | None) -> list[tuple[np.ndarray, s
         for row in rows
         if split in (None, row.get("split"))
     ]
-
-
-def read_strings(folder: Path, count: int = 120) -> list[tuple[np.ndarray, str, str]]:
-    """Strings of five digits, a speaker each, of recordings that no training has seen."""
-    rows = [json.loads(line) for line in (folder / "manifest.jsonl").open(encoding="utf-8")]
-    rows = [row for row in rows if int(Path(row["audio_filepath"]).stem.rsplit("_", 1)[1]) < 5]
-    speakers = sorted({row["speaker"] for row in rows})
-    random, made, pause = np.random.default_rng(0), [], np.zeros(RATE // 5, np.float32)
-    for i in range(count):
-        own = [row for row in rows if row["speaker"] == speakers[i % len(speakers)]]
-        chosen = [own[k] for k in random.integers(len(own), size=5)]
-        parts = [part for row in chosen for part in (audio.read(folder / row["audio_filepath"]), pause)]
-        made.append(
-            (levelled(np.concatenate(parts)), " ".join(row["text"].upper() for row in chosen), chosen[0]["speaker"])
-        )
-    return made
 
 
 def levelled(samples: np.ndarray) -> np.ndarray:
@@ -90,11 +74,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a folder with manifest.jsonl")
     parser.add_argument("--split", help="only rows of this split")
     parser.add_argument("--model", help="a folder or name; the built-in model where not given")
-    parser.add_argument("--strings", action="store_true", help="make strings of FSDD's digits")
     parser.add_argument("--recordings", type=int, default=6)
     parser.add_argument("--precision", default="fp32")
     options = parser.parse_args()
-    utterances = read_strings(options.folder) if options.strings else read_utterances(options.folder, options.split)
+    utterances = read_utterances(options.folder, options.split)
     asr = sonant.load(options.model, precision=options.precision)
     alone = [asr.transcribe(samples, RATE).text for samples, *_ in utterances]
     results = []

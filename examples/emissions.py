@@ -1,4 +1,4 @@
-"""What a model hears, frame by frame: python examples/emissions.py examples/digits.ogg"""
+"""What a model hears, frame by frame: python examples/emissions.py examples/forest.ogg"""
 
 import sys
 

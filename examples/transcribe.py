@@ -1,4 +1,4 @@
-"""Words of a recording, with times and confidences: python examples/transcribe.py examples/digits.ogg"""
+"""Words of a recording, with times and confidences: python examples/transcribe.py examples/forest.ogg"""
 
 import sys
 

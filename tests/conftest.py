@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: a test never waits for a network
 _cache = tempfile.TemporaryDirectory(prefix="sonant-tests-", ignore_cleanup_errors=True)
 os.environ["SONANT_CACHE"] = _cache.name  # nothing is left in the user's own
+os.environ["SONANT_MODEL"] = str(Path(__file__).parent / "models" / "digits")  # quicker than the built-in one
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors of tests are tiny; threads only get in each other's way
 
 # A busy machine is no failure.

@@ -17,7 +17,7 @@ import pytest
 from flow.serving import Server, pcm16, serving
 from sonant import audio
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.ogg"
+EXAMPLE = Path(__file__).parents[1] / "models" / "digits.ogg"
 SAID = "SEVEN THREE NINE ONE FIVE EIGHT"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

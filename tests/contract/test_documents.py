@@ -23,7 +23,7 @@ import sonant
 from contract.processes import ROOT
 
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if page.exists()]
-EXAMPLE = ROOT / "examples" / "digits.ogg"
+EXAMPLE = ROOT / "examples" / "forest.ogg"
 FENCE = re.compile(r"^ {0,3}```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^ {0,3}```\s*$", re.MULTILINE | re.DOTALL)
 MEDIA = re.compile(r"[\w./-]+\.(?:wav|flac|mp3|m4a|ogg|opus|webm|mp4|mkv)\b")
 KNOWN = {"python", "bash", "console", "text", "json", "toml", "yaml", "html", "mermaid"}
@@ -112,6 +112,7 @@ def own_names() -> Iterator[None]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_everything_shown_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_names: None) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SONANT_MODEL", raising=False)
     run_page(page, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The built-in model and the example recording, loaded once."""
+"""A small model of spoken digits and a recording of six, loaded once; commands take the model where none is named."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pytest
 
 import sonant
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.ogg"
+MODELS = Path(__file__).parents[1] / "models"
+EXAMPLE = MODELS / "digits.ogg"
 SAID = "SEVEN THREE NINE ONE FIVE EIGHT"
 
 
 @pytest.fixture(scope="session")
 def asr() -> sonant.Recognizer:
-    """The built-in model in float32, so that results are the same on every processor."""
+    """The model in float32, so that results are the same on every processor."""
     return sonant.load(precision="fp32")
 
 

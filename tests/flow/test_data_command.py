@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flow.conftest import SAID
+from flow.conftest import MODELS, SAID
 from flow.test_command import run
 from sonant.audio import read
 from sonant.data.manifest import read_manifest, read_utterance
@@ -109,8 +109,7 @@ def test_a_model_s_letters_count(
     place = corpus / "4/7/4-7.trans.txt"
     place.write_text(place.read_text().replace("WIND", "ВЕТЕР"))
     assert run(monkeypatch, "data", "prepare", "librispeech", corpus, "--output", "all.jsonl") == 0
-    model = Path(__file__).parents[2] / "src" / "sonant" / "builtin" / "digits"
-    assert run(monkeypatch, "data", "check", "all.jsonl", "--model", model) == 1
+    assert run(monkeypatch, "data", "check", "all.jsonl", "--model", MODELS / "digits") == 1
     out = capsys.readouterr().out
     assert "3 with letters outside the vocabulary" in out
     assert "This would spoil a training: 3 of 12 utterances have letters outside the vocabulary" in out

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import sonant
+from flow.conftest import MODELS, SAID
 from sonant import audio, cli
-from sonant.checkpoints import builtin_folder, open_checkpoint
+from sonant.checkpoints import open_checkpoint
 from sonant.checkpoints.huggingface import save_checkpoint
 from sonant.doctor import describe_installation, examine
 
@@ -84,9 +85,9 @@ def test_good_speech_has_no_finding(example: Path, asr: sonant.Recognizer) -> No
 
 
 def changed(folder: Path, **files: object) -> Path:
-    """The built-in model with some of its files in another form; None leaves a file out."""
+    """The model with some of its files in another form; None leaves a file out."""
     folder.mkdir()
-    for path in builtin_folder().iterdir():
+    for path in (MODELS / "digits").iterdir():
         (folder / path.name).symlink_to(path)
     for name, values in files.items():
         (folder / f"{name}.json").unlink()
@@ -133,7 +134,7 @@ def test_a_model_that_gives_no_numbers_is_named(
 
 
 def test_a_vocabulary_of_another_size_is_named(speech: Samples, tmp_path: Path) -> None:
-    vocabulary = json.loads((builtin_folder() / "vocab.json").read_text())
+    vocabulary = json.loads(((MODELS / "digits") / "vocab.json").read_text())
     fewer = dict(list(vocabulary.items())[:-3])
     settings = {"pad_token": "<pad>", "unk_token": None, "bos_token": None, "eos_token": None}
     folder = changed(tmp_path / "model", vocab=fewer, tokenizer_config=settings, special_tokens_map={})
@@ -150,9 +151,9 @@ def test_missing_normalisation_is_named(speech: Samples, tmp_path: Path) -> None
 
 
 def test_texts_of_the_other_letter_case_are_named(speech: Samples) -> None:
-    found = examine(speech, sample_rate=RATE, said="seven three nine one five eight")
+    found = examine(speech, sample_rate=RATE, said=SAID.lower())
     assert [f.kind for f in found.findings] == ["case"]
-    assert examine(speech, sample_rate=RATE, said="SEVEN THREE NINE ONE FIVE EIGHT").findings == []
+    assert examine(speech, sample_rate=RATE, said=SAID).findings == []
 
 
 def test_transcripts_carry_the_warnings_once(asr: sonant.Recognizer, speech: Samples) -> None:

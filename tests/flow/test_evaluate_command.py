@@ -1,4 +1,4 @@
-"""`sonant evaluate` as a user runs it, with the built-in model on the example recording."""
+"""`sonant evaluate` as a user runs it, on the example recording."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 import sonant
-from flow.conftest import SAID
+from flow.conftest import MODELS, SAID
 from flow.test_command import WITHOUT_TORCH, run
-from sonant.checkpoints import builtin_folder
 from sonant.cli import scores
 from sonant.decode.words import timed
 from sonant.train.scores import Evaluation, Scored
@@ -50,7 +49,9 @@ def test_rates_groups_and_the_worst_are_printed_without_pytorch(manifest: Path, 
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()]
     assert "compared without letter case and punctuation; intervals over 2 speakers" in done.stdout
-    assert ["built-in", "3", "20", "15.00", "%", "0.0", "-", "21.4", "1", "2", "0"] in [row[:11] for row in rows]
+    assert [str(MODELS / "digits"), "3", "20", "15.00", "%", "0.0", "-", "21.4", "1", "2", "0"] in [
+        row[:11] for row in rows
+    ]
     assert [row[:4] for row in rows if row[:1] in (["ann"], ["bob"])] == [
         ["bob", "2", "14", "21.43"],
         ["ann", "1", "6", "0.00"],
@@ -81,7 +82,7 @@ def test_lines_and_a_summary_are_kept_and_nothing_is_heard_twice(
 def test_two_models_are_compared(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "evaluate", manifest, "--against", "built-in", "--output", tmp_path / "out") == 0
+    assert run(monkeypatch, "evaluate", manifest, "--against", MODELS / "digits", "--output", tmp_path / "out") == 0
     out = capsys.readouterr().out
     assert "WER: +0.00 points (+0.00 to +0.00); p = 1 by paired bootstrap, 1 by matched pairs" in out
     assert (tmp_path / "out" / "against.jsonl").read_bytes() == (tmp_path / "out" / "heard.jsonl").read_bytes()
@@ -179,7 +180,7 @@ def test_the_times_of_words_are_judged_and_kept_with_the_model(
     manifest: Path, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, known = tmp_path / "model", tmp_path / "known"
-    shutil.copytree(builtin_folder(), model)
+    shutil.copytree(MODELS / "digits", model)
     known.mkdir()
     transcript = sonant.load(model, precision="fp32").transcribe(example)
     wider = timed(transcript.words, sonant.WordTimes(reach=0.02))

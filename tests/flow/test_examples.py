@@ -11,7 +11,7 @@ import pytest
 
 from flow.conftest import EXAMPLE, SAID
 
-SCRIPTS = sorted(EXAMPLE.parent.glob("*.py"))
+SCRIPTS = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

@@ -76,7 +76,7 @@ def test_recordings_are_labelled_and_voices_known(tmp_path: Path) -> None:
 
 
 def test_what_no_input_can_be_heard_with_is_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="built-in has none"):
+    with pytest.raises(CheckpointError, match="digits has none"):
         Workbench(Setup(str(tmp_path), "identify", MODEL))
     with pytest.raises(OptionError, match="must be one of transcribe, align, features, identify, but is 'dance'"):
         Workbench(Setup(str(tmp_path), "dance", MODEL))

@@ -17,7 +17,7 @@ RATE = 16000
 
 
 def digit_strings(folder: Path, count: int) -> list[tuple[FloatArray, list[str]]]:
-    """Five digits of one speaker each, from recordings 0 to 4, which the built-in model was not trained on."""
+    """Five digits of one speaker each, from recordings 0 to 4, which the model was not trained on."""
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if int(Path(row["audio_filepath"]).stem.rsplit("_", 1)[1]) < 5]
     speakers = sorted({row["speaker"] for row in rows})

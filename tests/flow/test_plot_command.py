@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import sonant
-from flow.conftest import SAID
+from flow.conftest import MODELS, SAID
 from flow.test_command import run
 
 pytest.importorskip("matplotlib")
@@ -35,7 +35,7 @@ def test_a_part_of_a_recording_with_layers(
     words = [text.get_text() for text in figure.axes[4].texts]
     assert len(words) >= 3
     assert words[-2:] == SAID.split()[-2:]
-    assert figure.texts[0].get_text() == "talk.ogg · built-in"
+    assert figure.texts[0].get_text() == f"talk.ogg · {MODELS / 'digits'}"
 
 
 @pytest.mark.parametrize(

@@ -33,20 +33,20 @@ def samples(example: Path) -> np.ndarray:
 def test_openai_s_files(server: Server, example: Path) -> None:
     openai = pytest.importorskip("openai")
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="key", max_retries=0) as client:
-        assert [model.id for model in client.models.list()] == ["built-in"]
+        assert [model.id for model in client.models.list()] == ["digits"]
         with example.open("rb") as file:
             assert client.audio.transcriptions.create(file=file, model="whisper-1").text == SAID
         for form, mark in (("text", SAID), ("srt", "-->"), ("vtt", "WEBVTT")):
-            got = client.audio.transcriptions.create(file=example, model="built-in", response_format=form)
+            got = client.audio.transcriptions.create(file=example, model="digits", response_format=form)
             assert mark in got
         verbose = client.audio.transcriptions.create(
-            file=example, model="built-in", response_format="verbose_json", timestamp_granularities=["word", "segment"]
+            file=example, model="digits", response_format="verbose_json", timestamp_granularities=["word", "segment"]
         )
         assert " ".join(word.word for word in verbose.words) == SAID
         assert verbose.segments[0].start == verbose.words[0].start
-        events = list(client.audio.transcriptions.create(file=example, model="built-in", stream=True))
+        events = list(client.audio.transcriptions.create(file=example, model="digits", stream=True))
         assert events[-1].text == "".join(event.delta for event in events[:-1]) == SAID
-        with pytest.raises(openai.NotFoundError, match="built-in"):
+        with pytest.raises(openai.NotFoundError, match="digits"):
             client.audio.transcriptions.create(file=example, model="unheard")
         with pytest.raises(openai.AuthenticationError):
             client.with_options(api_key="no").models.list()
@@ -63,10 +63,10 @@ def test_openai_s_realtime(server: Server, samples: np.ndarray, turns: str) -> N
         url = server.url.replace("http", "ws") + "/v1"
         client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="key", websocket_base_url=url)
         query = {"intent": "transcription"}
-        async with client, client.realtime.connect(model="built-in", extra_query=query) as connection:
+        async with client, client.realtime.connect(model="digits", extra_query=query) as connection:
             detection = None if turns == "client" else {"type": "server_vad"}
             form = {"type": "audio/pcm", "rate": 24000}
-            sound_in = {"format": form, "transcription": {"model": "built-in"}, "turn_detection": detection}
+            sound_in = {"format": form, "transcription": {"model": "digits"}, "turn_detection": detection}
             await connection.session.update(session={"type": "transcription", "audio": {"input": sound_in}})
             for _ in range(2 if turns == "client" else 1):
                 for data in (sound,) if turns == "client" else (sound, bytes(2 * 24000)):
@@ -92,7 +92,7 @@ def test_openai_s_realtime(server: Server, samples: np.ndarray, turns: str) -> N
 def test_hugging_face_s_client(server: Server, example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    for place in ({"model": f"{server.url}/models/built-in"}, {"base_url": server.url}):
+    for place in ({"model": f"{server.url}/models/digits"}, {"base_url": server.url}):
         client = hub.InferenceClient(**place, token="key")
         assert client.automatic_speech_recognition(example.read_bytes()).text == SAID
     answer = client.automatic_speech_recognition(str(example), extra_body={"return_timestamps": "word"})
@@ -107,11 +107,11 @@ def test_deepgram_s_client(server: Server, samples: np.ndarray, example: Path) -
     place = DeepgramClientEnvironment(base=server.url, production=sockets, agent=sockets, agent_rest=server.url)
     with httpx.Client(timeout=60) as http:  # the client's own is never closed
         client = deepgram.DeepgramClient(api_key="key", environment=place, httpx_client=http)
-        file = client.listen.v1.media.transcribe_file(request=example.read_bytes(), model="built-in")
+        file = client.listen.v1.media.transcribe_file(request=example.read_bytes(), model="digits")
     assert file.results.channels[0].alternatives[0].transcript == SAID
     said: list[str] = []
     with client.listen.v1.connect(
-        model="built-in", encoding="linear16", sample_rate=16000, interim_results=True
+        model="digits", encoding="linear16", sample_rate=16000, interim_results=True
     ) as connection:
         connection.send_media(pcm16(samples))
         connection.send_close_stream()
@@ -139,7 +139,7 @@ def test_wyoming_s_client(server: Server, samples: np.ndarray) -> None:
             event = await client.read_event()
             assert event
             [program] = Info.from_event(event).asr
-            assert [model.name for model in program.models] == ["built-in"]
+            assert [model.name for model in program.models] == ["digits"]
             await client.write_event(Transcribe(language="en").event())
             await client.write_event(AudioStart(rate=16000, width=2, channels=1).event())
             data = pcm16(samples)

@@ -98,7 +98,7 @@ def test_wishes_that_cannot_be_met_are_refused(
         (["--false-accept", "0.1", "--speakers", "auto"], "says whom --voices names"),
         (["--voices", "v.npz", "--threshold", "0.5", "--false-accept", "0.1"], "give it, or --threshold"),
         (["--voice-model", ear], "give it with --speakers or --voices"),
-        (["--speakers", "auto"], "but built-in has none; name one by --voice-model"),
+        (["--speakers", "auto"], "digits has none; name one by --voice-model"),
         (["--voices", "none.npz", "--voice-model", ear, "--threshold", "0"], "There are no voices at none.npz"),
     ):
         assert run(monkeypatch, "transcribe", example, *wrong) == 2

@@ -150,7 +150,7 @@ def test_a_language_model_goes_with_its_language(folder: Path, tmp_path: Path) -
 def test_the_command_takes_a_language(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    example = Path(__file__).parents[2] / "examples" / "digits.ogg"
+    example = Path(__file__).parents[1] / "models" / "digits.ogg"
     words = ["sonant", "transcribe", example, "--model", folder, "--language", "fra", "--format", "json"]
     monkeypatch.setattr("sys.argv", [str(word) for word in words])
     capfd.readouterr()
@@ -166,7 +166,7 @@ def test_what_no_model_speaks_is_refused(folder: Path) -> None:
     (folder / "adapter.fra.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"must have the file adapter\.fra\.safetensors"):
         open_checkpoint(folder, language="fra")
-    with pytest.raises(CheckpointError, match=r"built-in must have language adapters to be asked for 'fra'"):
+    with pytest.raises(CheckpointError, match=r"digits must have language adapters to be asked for 'fra'"):
         open_checkpoint(language="fra")
 
 

@@ -125,11 +125,15 @@ def test_a_folder_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: p
 
 def test_the_built_in_model_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "PACKAGE", tmp_path)
+    monkeypatch.delenv("SONANT_MODEL")
     with pytest.raises(CheckpointError, match="install sonant again"):
         open_checkpoint()
     (tmp_path / "builtin").mkdir()
-    write(tmp_path / "builtin" / "digits", vocab=PLAIN)
+    write(tmp_path / "builtin" / "english", vocab=PLAIN)
     assert open_checkpoint().name == open_checkpoint("built-in").name == "built-in"
+    write(tmp_path / "mine", vocab=PLAIN)
+    monkeypatch.setenv("SONANT_MODEL", str(tmp_path / "mine"))
+    assert (open_checkpoint().name, open_checkpoint("built-in").name) == (str(tmp_path / "mine"), "built-in")
 
 
 def test_a_damaged_folder_is_read_or_refused(tmp_path: Path) -> None:

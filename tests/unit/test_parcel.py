@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import sonant
-from sonant.checkpoints import builtin_folder
+from flow.conftest import MODELS
 from sonant.cluster.parcel import Parcel, pack
 from sonant.errors import CheckpointError, LanguageModelError
 from sonant.jobs.stages import Workbench
@@ -53,7 +53,7 @@ def test_what_arrives_depends_on_what_was_sent_alone(tmp_path: Path) -> None:
 
 def test_a_model_that_brings_a_language_model_keeps_it(tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(builtin_folder(), folder)
+    shutil.copytree(MODELS / "digits", folder)
     (folder / "decoding").mkdir()
     (folder / "decoding" / "digits.arpa").write_text(ARPA)
     (folder / "decoding" / "sonant.json").write_text('{"format": 1, "lm": "digits.arpa", "beam": {"lm_weight": 0.25}}')

@@ -24,7 +24,7 @@ from sonant.server import sandbox
 from sonant.server.batcher import LeftError
 from sonant.server.sandbox import DecodeLimits, Decoders, TooLongError
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.ogg"
+EXAMPLE = Path(__file__).parents[1] / "models" / "digits.ogg"
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="limits need a system with fork")
 

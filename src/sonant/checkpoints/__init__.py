@@ -5,6 +5,7 @@ Weights go by Hugging Face's names. Nothing here imports PyTorch, and no pickle 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -140,8 +141,9 @@ def open_checkpoint(
     revision: str | None = None,
     progress: bool = False,
 ) -> Checkpoint:
-    """The model in a folder of Hugging Face's layout, on its hub (`facebook/wav2vec2-base-960h`), or `built-in` (None).
+    """The model in a folder of Hugging Face's layout, on its hub (`facebook/wav2vec2-base-960h`), or `built-in`.
 
+    None stands for what the environment variable SONANT_MODEL names, and for the built-in model where it names nothing.
     The folder of a training stands for the model in it. It may also be a file of torchaudio (`.pth`) or fairseq
     (`.pt`), which is known by what it holds. The short names of `sonant.models()` (`base-960h`) stand for models of the
     hub. A model of the hub is downloaded once, at `revision` if given, and found in the cache from then on; `progress`
@@ -150,7 +152,8 @@ def open_checkpoint(
     """
     from sonant.checkpoints import catalogue, hub, huggingface
 
-    if source is None or source == BUILT_IN:
+    source = os.environ.get("SONANT_MODEL") or BUILT_IN if source is None else source
+    if source == BUILT_IN:
         return huggingface.open_folder(builtin_folder(), BUILT_IN, language)
     path = Path(source)
     with suppress(RuntimeError):  # no home of that name
@@ -212,7 +215,7 @@ def of_language(name: str) -> bool:
 
 def builtin_folder() -> Path:
     """The folder of the model that comes with the package."""
-    folder = PACKAGE / "builtin" / "digits"
+    folder = PACKAGE / "builtin" / "english"
     if not folder.is_dir():
         raise CheckpointError(f"The built-in model must be in {folder}, but is not; install sonant again.")
     return folder
