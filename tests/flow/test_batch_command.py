@@ -38,7 +38,11 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def start(*words: object) -> subprocess.Popen[str]:
     """A job in a process of its own, which saves every record at once."""
     command = [sys.executable, "-c", QUICK, "batch", *map(str, words), *COMMON]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it, and so would this one
+    try:
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_until(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -39,7 +39,7 @@ def tidied(segments: Iterable[Segment]) -> Iterator[Segment]:
             start = max(_finite(word.start, clock), clock)
             end = max(_finite(word.end, start), start)
             clock = start
-            who = (word.speaker and clean(word.speaker)) or None
+            who = clean(word.speaker) if word.speaker and word.speaker.strip() else None
             same = text == word.text and start == word.start and end == word.end and who == word.speaker
             words.append(word if same else Word(text, start, end, word.confidence, word.letters, who))
         if words:
