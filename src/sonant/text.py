@@ -279,6 +279,8 @@ def _spelling_of(tokens: tuple[str, ...], unwritten: frozenset[int | None]) -> S
 
 def _spell(word: str, spellings: dict[str, int], longest: int) -> list[str]:
     """Cut a word into the longest tokens, from its beginning; what none fits, into characters."""
+    if longest == 1 and spellings.keys() >= set(word):
+        return list(word)  # as below, ten times as fast: a language model may have 60,000 words
     parts: list[str] = []
     at = 0
     while at < len(word):

@@ -93,7 +93,8 @@ def spell(word: str, vocabulary: Vocabulary) -> list[int] | None:
         tokens = text.encode(word, vocabulary)
     except VocabularyError:
         return None
-    return tokens if tokens and all(writable(i, vocabulary) for i in tokens) else None
+    unwritable = vocabulary.silent | {vocabulary.separator, vocabulary.unknown}
+    return tokens if tokens and unwritable.isdisjoint(tokens) else None
 
 
 def writable(token: int, vocabulary: Vocabulary) -> bool:
