@@ -7,8 +7,7 @@ Plain actors with one task each under way, and no more tasks taken than hands ar
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from sonant.cluster.actors import CALLS_AT_ONCE, About, Ready, Role, Worker
 from sonant.cluster.connection import connected
 from sonant.cluster.parcel import pack
 from sonant.errors import ClusterError, SonantError
-from sonant.jobs.pool import HEARTBEAT, TRIES, death
+from sonant.jobs.dispatch import HEARTBEAT, TRIES, Dispatcher
 from sonant.jobs.tasks import Outcome, Setup, Task
 
 ray: Any = typed_ray  # whose types are too incomplete to be checked against
@@ -62,50 +61,25 @@ def workers_on(address: str, setup: Setup, count: int | None = None) -> Generato
             workers.close()
 
 
-class ClusterWorkers:
+class ClusterWorkers(Dispatcher):
     """Engines and hands on a cluster; `sonant.jobs.tasks.Workers` says what its methods promise."""
 
     def __init__(self, setup: Setup, count: int | None = None, *, apart: bool | None = None) -> None:
         """`apart` says whether hands have no engines of their own; where None, they have none on GPUs."""
+        super().__init__()
         self.setup = setup
         self._parcel = [ray.put(pack(setup.model))]  # in a list it arrives as it is, and is fetched once a machine
         self._on_gpu = str(setup.model.get("device", "auto")).startswith("cuda")
         self._apart = self._on_gpu if apart is None else apart
         self._size, self._num_hands = _room(self._on_gpu, self._apart, count)
         self._about: About | None = None
-        self._identity: Mapping[str, Any] | None = None
         self._engines: set[_Actor] = set()
         self._hands: set[_Actor] = set()
         self._refs: dict[Any, _Actor] = {}
         """What is awaited of each: that it is ready, an outcome, its end."""
-        self._waiting: deque[Task] = deque()
-        self._deaths: dict[str, int] = {}
         self._unready = 0
         """Processes in a row that died before they were ready."""
-        self._done: deque[Outcome] = deque()
         self._start(engine=True)  # whose precision all others take
-
-    def identity(self) -> Mapping[str, Any]:
-        while self._identity is None:
-            self._listen()
-        return self._identity
-
-    def map(self, tasks: Iterator[Task]) -> Iterator[Outcome | None]:
-        more = True
-        while True:
-            while more and not self._waiting and self._free():
-                task = next(tasks, None)
-                more = task is not None
-                self._waiting.extend([task] if task else [])
-                self._hand_out()
-            self._hand_out()
-            while self._done:
-                yield self._done.popleft()
-            if not more and not self._waiting and not any(hand.task for hand in self._hands):
-                return
-            self._listen()
-            if not self._done:
-                yield None
 
     def close(self) -> None:
         for actor in (*self._hands, *self._engines):
@@ -133,6 +107,12 @@ class ClusterWorkers:
             self._hands.add(actor)
         self._refs[actor.handle.ready.remote(identify)] = actor
 
+    def _is_free(self) -> bool:
+        return bool(self._free())
+
+    def _is_busy(self) -> bool:
+        return any(hand.task for hand in self._hands)
+
     def _free(self) -> list[_Actor]:
         """Hands with nothing to do, where there is an engine to use."""
         if not any(engine.node for engine in self._engines):
@@ -153,7 +133,6 @@ class ClusterWorkers:
             self._refs[hand.handle.do.remote(hand.task, [engine.handle for engine in told])] = hand
 
     def _listen(self) -> None:
-        """Take what has come, after waiting for the first."""
         known = list(self._refs)
         came, _ = ray.wait(known, num_returns=1, timeout=HEARTBEAT)
         if came:
@@ -173,7 +152,11 @@ class ClusterWorkers:
         if isinstance(answer, SonantError):
             raise answer
         if not isinstance(answer, Ready):
-            self._finish(actor, answer)
+            task, home = self._release(actor)
+            if answer is None:  # it had no engine to do it with
+                self._waiting.append(task)
+            else:
+                self._finish(replace(answer, node=home.node))
             return
         actor.node = answer.node
         self._unready = 0
@@ -184,18 +167,14 @@ class ClusterWorkers:
             for number in range(1, self._size + self._num_hands):
                 self._start(engine=number < self._size)
 
-    def _finish(self, hand: _Actor, outcome: Outcome | None) -> None:
-        """What a hand did; None where it had no engine to do it with."""
+    def _release(self, hand: _Actor) -> tuple[Task, _Actor]:
+        """Take a hand's task from it; that, and the engine it used first."""
         task, home = hand.task, hand.home
         assert task is not None
         assert home is not None
         hand.task, hand.home = None, None
         home.load -= 1
-        if outcome is None:
-            self._waiting.append(task)
-        else:
-            self._deaths.pop(task.id, None)
-            self._done.append(replace(outcome, node=home.node))
+        return task, home
 
     def _bury(self, actor: _Actor) -> None:
         """Put another process in the place of one that died; its task is tried again, or set aside."""
@@ -211,15 +190,13 @@ class ClusterWorkers:
         self._engines.discard(actor)
         self._hands.discard(actor)
         self._start(engine=engine)
-        if (task := actor.task) is None:
+        if actor.task is None:
             return
-        self._finish(actor, None)
+        task, _ = self._release(actor)
         if _is_alive(actor.node):  # the task may have killed it
-            deaths = self._deaths[task.id] = self._deaths.get(task.id, 0) + 1
-            if deaths >= TRIES:
-                self._waiting.remove(task)
-                del self._deaths[task.id]
-                self._done.append(Outcome(task.id, error=death(task, DIED)))
+            self._mourn(task, DIED)
+        else:
+            self._waiting.append(task)
 
 
 def _room(on_gpu: bool, apart: bool, count: int | None) -> tuple[int, int]:

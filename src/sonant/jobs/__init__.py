@@ -1,8 +1,8 @@
 """Bulk jobs: any number of inputs, by any number of workers, to parts that a run after a crash goes on with.
 
 `tasks` says what is handed to workers, `stages` what these do with it, `inputs` where tasks come from, `ledger` which
-are left, `parts` and `store` where results go, `pool` are the workers of this machine; `run_job` brings them together
-and knows nothing of where the work is done.
+are left, `parts` and `store` where results go, `pool` are the workers of this machine, `dispatch` is what they share
+with those of a cluster; `run_job` brings them together and knows nothing of where the work is done.
 
 A place of results holds `job.json` (what they depend on), `part-NUMBER-DIGEST` (the records of a block of inputs),
 `open-TOKEN.jsonl` (records of blocks under way) and at the end `failures.jsonl`.

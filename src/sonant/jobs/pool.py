@@ -14,8 +14,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -24,15 +23,12 @@ from typing import Any, cast
 
 from sonant.engines import Engine, Precision
 from sonant.errors import EngineError, SonantError
+from sonant.jobs.dispatch import HEARTBEAT, TRIES, Dispatcher
 from sonant.jobs.stages import Workbench
-from sonant.jobs.tasks import Outcome, Setup, Task
+from sonant.jobs.tasks import Setup, Task
 from sonant.recognizer import Recognizer
 from sonant.types import FloatArray
 
-TRIES = 2
-"""Workers that a task may cost."""
-HEARTBEAT = 1.0
-"""Seconds after which a driver is told that nothing came."""
 WINDOWS_A_WORKER = 4
 """Windows of a long file that a worker is given at a time, where all work on it."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -60,44 +56,19 @@ class _Worker:
         return self.ready and self.task is None and self.lead is None
 
 
-class ProcessPool:
+class ProcessPool(Dispatcher):
     """Processes of this machine; `sonant.jobs.tasks.Workers` says what its methods promise."""
 
     def __init__(self, setup: Setup, size: int, open_bench: Callable[[Setup], Workbench] = Workbench) -> None:
         """Starts `size` processes, which load the model while the inputs are listed."""
+        super().__init__()
         self.setup, self.size, self.open_bench = setup, size, open_bench
         self._context = multiprocessing.get_context("spawn")  # a fork would take locks of other threads along
         self._workers: list[_Worker] = []
-        self._waiting: deque[Task] = deque()
-        self._deaths: dict[str, int] = {}
-        self._identity: Mapping[str, Any] | None = None
         self._unready = 0
         """Workers in a row that died before they were ready."""
-        self._done: deque[Outcome] = deque()
         for number in range(size):
             self._start(identify=number == 0)
-
-    def identity(self) -> Mapping[str, Any]:
-        while self._identity is None:
-            self._listen(HEARTBEAT)
-        return self._identity
-
-    def map(self, tasks: Iterator[Task]) -> Iterator[Outcome | None]:
-        more = True
-        while True:
-            while more and any(worker.idle for worker in self._workers) and not self._waiting:
-                task = next(tasks, None)
-                more = task is not None
-                self._waiting.extend([task] if task else [])
-                self._hand_out()
-            self._hand_out()
-            while self._done:
-                yield self._done.popleft()
-            if not more and not self._waiting and not any(worker.task for worker in self._workers):
-                return
-            self._listen(HEARTBEAT)
-            if not self._done:
-                yield None
 
     def close(self) -> None:
         for worker in self._workers:
@@ -121,6 +92,12 @@ class ProcessPool:
         theirs.close()
         self._workers.append(_Worker(process, ours))
 
+    def _is_free(self) -> bool:
+        return any(worker.idle for worker in self._workers)
+
+    def _is_busy(self) -> bool:
+        return any(worker.task for worker in self._workers)
+
     def _hand_out(self) -> None:
         for worker in self._workers:
             if self._waiting and worker.idle:
@@ -131,10 +108,9 @@ class ProcessPool:
         with suppress(OSError):  # its death is noticed when it is listened to
             worker.pipe.send(message)
 
-    def _listen(self, seconds: float) -> None:
-        """Take all messages there are, after waiting for the first."""
+    def _listen(self) -> None:
         pipes = {worker.pipe: worker for worker in self._workers}
-        for pipe in wait(list(pipes), seconds):
+        for pipe in wait(list(pipes), HEARTBEAT):
             worker = pipes[pipe]  # pyright: ignore[reportArgumentType]
             try:
                 message: Message = worker.pipe.recv()
@@ -152,7 +128,7 @@ class ProcessPool:
             raise rest[0]
         elif kind == "outcome":
             worker.task = None
-            self._done.append(rest[0])
+            self._finish(rest[0])
         elif kind == "ask":
             helpers = [other for other in self._workers if other.idle][: rest[0] - 1]
             for helper in helpers:
@@ -207,22 +183,9 @@ class ProcessPool:
                     f"Workers must load the model, but {self._unready} in a row died of it ({how}); free memory, "
                     "or take fewer by --workers."
                 )
-        if task := worker.task:
-            deaths = self._deaths[task.id] = self._deaths.get(task.id, 0) + 1
-            if deaths < TRIES:
-                self._waiting.append(task)
-            else:
-                del self._deaths[task.id]
-                self._done.append(Outcome(task.id, error=death(task, how)))
+        if worker.task:
+            self._mourn(worker.task, how)
         self._start(identify=self._identity is None)
-
-
-def death(task: Task, how: str) -> str:
-    """The sentence of a task that its workers did not survive."""
-    return (
-        f"{task.source} was set aside, because {TRIES} workers in turn died while they heard it ({how}); "
-        "look at the file, or give workers more memory."
-    )
 
 
 class SharedEngine:
