@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sonant.train.scores import LEVEL, resample
+from sonant.train.scores import by_chance, interval, resample
 
 Floats = NDArray[np.float64]
 
@@ -35,8 +35,7 @@ class Measure:
         drawn = drawn[np.isfinite(drawn)]
         if not len(drawn):
             return cls(value)
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return cls(value, float(low), float(high))
+        return cls(value, *interval(drawn))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,7 @@ class Change:
     def of(cls, value: float, drawn: Floats) -> Change:
         """A change with its resamplings (R,), of which at least one must be finite."""
         drawn = drawn[np.isfinite(drawn)]
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-        return cls(value, float(low), float(high), min(1.0, float(2 * (tail + 1) / (len(drawn) + 1))))
+        return cls(value, *interval(drawn), by_chance(drawn))
 
 
 class Labelling:

@@ -167,8 +167,7 @@ class Evaluation:
         rates = wrong[length > 0] / length[length > 0]
         if len(sums) < 2 or not len(rates) or not total.total:
             return Rate(total, None, None)
-        low, high = np.quantile(rates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return Rate(total, float(low), float(high))
+        return Rate(total, *interval(rates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +228,18 @@ def resample(values: NDArray[np.float64], seed: int, replicates: int = REPLICATE
     return sums
 
 
+def interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
+    """The middle `LEVEL` of resampled values."""
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def by_chance(drawn: NDArray[np.float64]) -> float:
+    """Probability of a change this clear, either way, between what is alike, from its resamplings: paired bootstrap."""
+    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    return min(1.0, float(2 * (tail + 1) / (len(drawn) + 1)))
+
+
 def _difference(pairs: list[tuple[Scored, Scored]], errors: Callable[[Scored], Errors], seed: int) -> Difference:
     units = _units(tuple(a for a, _ in pairs))[1]
     ours = _sums_by_unit(tuple(a for a, _ in pairs), units, errors)
@@ -237,14 +248,13 @@ def _difference(pairs: list[tuple[Scored, Scored]], errors: Callable[[Scored], E
     drawn = resample(np.stack([change, length], 1), seed)
     drawn = drawn[drawn[:, 1] > 0]
     differences = drawn[:, 0] / drawn[:, 1] if len(drawn) else np.zeros(1)
-    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    tail = min((differences <= 0).sum(), (differences >= 0).sum())
+    low, high = interval(differences)
     each = np.array([errors(b).total - errors(a).total for a, b in pairs], float)
     return Difference(
         value=float(change.sum() / length.sum()) if length.sum() else 0.0,
-        low=float(low),
-        high=float(high),
-        bootstrap=min(1.0, float(2 * (tail + 1) / (len(differences) + 1))),
+        low=low,
+        high=high,
+        bootstrap=by_chance(differences),
         matched_pairs=_matched_pairs(each),
     )
 
