@@ -74,6 +74,7 @@ def test_a_model_that_writes_learns_voices_and_still_writes(
     out, err = capsys.readouterr()
     assert out == f"{tmp_path / 'voice'}\n"
     assert "7 speakers, layer" in err
+    assert json.loads((tmp_path / "voice" / "config.json").read_text())["architectures"] == ["Wav2Vec2ForXVector"]
     asr, before = (sonant.load(tmp_path / name, precision="fp32") for name in ("voice", "ctc"))
     samples, _ = soundfile.read(tmp_path / "3-1.wav", dtype="float32")
     np.testing.assert_array_equal(asr.emissions(samples, RATE).log_probs, before.emissions(samples, RATE).log_probs)

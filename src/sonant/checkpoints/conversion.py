@@ -32,7 +32,7 @@ def convert(checkpoint: Checkpoint, folder: str | PathLike[str], dtype: Dtype = 
     if architectures == ["Wav2Vec2ForPreTraining"] and "quantizer.codevectors" in checkpoint.tensors:
         settings["architectures"] = architectures
     elif head := head_of(checkpoint):
-        settings["architectures"] = [written["architectures"][0].removesuffix("Model") + head]
+        settings["architectures"] = [config.class_name(head)]
     given = checkpoint.settings.get("sonant")
     own = dict(cast("dict[str, object]", given)) if isinstance(given, dict) else {}
     own |= {"language": checkpoint.language, "note": checkpoint.note}

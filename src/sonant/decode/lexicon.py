@@ -93,8 +93,7 @@ def spell(word: str, vocabulary: Vocabulary) -> list[int] | None:
         tokens = text.encode(word, vocabulary)
     except VocabularyError:
         return None
-    unwritable = vocabulary.silent | {vocabulary.separator, vocabulary.unknown}
-    return tokens if tokens and unwritable.isdisjoint(tokens) else None
+    return tokens if tokens and vocabulary.separator not in tokens else None
 
 
 def writable(token: int, vocabulary: Vocabulary) -> bool:

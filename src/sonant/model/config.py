@@ -158,11 +158,15 @@ class EncoderConfig:
                 known[f.name] = _checked(f.name, value, f.default)
         return cls(**known | _FIXED[family])
 
+    def class_name(self, head: str) -> str:
+        """What transformers calls a model of this family with a head, such as `ForXVector`."""
+        return _CLASS_NAMES[self.model_type] + head
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as transformers reads them back."""
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items() if v is not None}
         values["num_feat_extract_layers"] = len(self.conv_dim)
-        values["architectures"] = [_CLASS_NAMES[self.model_type] + ("ForCTC" if self.vocab_size else "Model")]
+        values["architectures"] = [self.class_name("ForCTC" if self.vocab_size else "Model")]
         return values
 
 

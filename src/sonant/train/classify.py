@@ -79,7 +79,6 @@ class ClassifyTask(ClipTask):
 
     def save(self, folder: Path, weights: Mapping[str, Tensor], dtype: str) -> None:
         """Write the classifier as a folder that `sonant.load` and transformers take."""
-        name = self.config.to_dict()["architectures"][0].removesuffix("Model")
         save_checkpoint(
             folder,
             self.config,
@@ -89,7 +88,7 @@ class ClassifyTask(ClipTask):
             normalize=self.normalize,
             dtype=dtype,  # type: ignore[arg-type]
             settings={
-                "architectures": [name + "ForSequenceClassification"],
+                "architectures": [self.config.class_name("ForSequenceClassification")],
                 "use_weighted_layer_sum": True,
                 "classifier_proj_size": self.model.projector.out_features,
                 "id2label": {str(i): label for i, label in enumerate(self.labels)},

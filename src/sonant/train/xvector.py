@@ -145,7 +145,6 @@ class XvectorTask(ClipTask):
             own = dict(told) if isinstance(told, dict) else {}
         if self.threshold is not None:
             own["voice_threshold"] = round(self.threshold, 4)
-        name = self.config.to_dict()["architectures"][0].removesuffix("Model")
         save_checkpoint(
             folder,
             replace(self.config, vocab_size=len(vocabulary)) if vocabulary else self.config,
@@ -155,7 +154,7 @@ class XvectorTask(ClipTask):
             normalize=self.normalize,
             dtype=dtype,  # type: ignore[arg-type]
             settings={
-                "architectures": [name + "ForXVector"],
+                "architectures": [self.config.class_name("ForXVector")],
                 "use_weighted_layer_sum": True,
                 "num_labels": len(self.labels),  # nobody's name
                 **asdict(self.shape),
