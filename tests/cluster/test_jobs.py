@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +16,11 @@ import numpy as np
 import pytest
 
 from cluster import processes
+from cluster.plain import Loop, results
 from flow.conftest import EXAMPLE
 from flow.serving import wav
 from sonant import audio
 from sonant.jobs import FAILURES, Setup, Tally, run_job
-from sonant.jobs.stages import Workbench
-from sonant.jobs.tasks import Outcome, Task
 
 pytestmark = [
     pytest.mark.cluster,
@@ -29,27 +28,6 @@ pytestmark = [
 ]
 MODEL = {"source": None, "precision": "fp32", "threads": 1}
 FEW, MANY = 4, 14
-
-
-class Loop:
-    """A plain loop, in this process."""
-
-    def __init__(self, setup: Setup) -> None:
-        self.bench = Workbench(setup)
-
-    def identity(self) -> Mapping[str, Any]:
-        return self.bench.identity()
-
-    def map(self, tasks: Iterator[Task]) -> Iterator[Outcome | None]:
-        return map(self.bench, tasks)
-
-    def close(self) -> None:
-        pass
-
-
-def results(dest: str) -> dict[str, bytes]:
-    """All files of a job."""
-    return {str(path.relative_to(dest)): path.read_bytes() for path in Path(dest).rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")

@@ -11,21 +11,13 @@ from typing import Any
 
 import pytest
 
+from flow.bucket import opened_store
 from flow.conftest import EXAMPLE, SAID
 
 pytest.importorskip("moto")
 pytest.importorskip("s3fs")
 pytestmark = pytest.mark.slow
 
-SERVER = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-server.stop()
-"""
 FILL = """
 import sys, s3fs
 files = s3fs.S3FileSystem()
@@ -43,19 +35,9 @@ print(json.dumps({path: files.cat_file(path).decode() for path in files.find("sp
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An S3 at an address that every process of this test knows."""
-    server = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout
-    try:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{int(server.stdout.readline())}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "test")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        monkeypatch.setenv("SONANT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SONANT_CACHE", str(tmp_path / "cache"))
+    with opened_store():
         yield
-    finally:
-        server.communicate("")
 
 
 def python(code: str, *words: object) -> str:

@@ -277,7 +277,9 @@ class JobBar:
         self.bar = self.bar or ProgressBar("batch")
         tried = tally.done + tally.failed
         rest = tally.inputs - tally.kept
-        name = f"{tried} of {rest}, {tally.failed} failed" if tally.failed else f"{tried} of {rest}"
+        name = f"{tried} of {rest}"
+        name += f", {tally.failed} failed" if tally.failed else ""
+        name += f", on {len(tally.nodes)} machines" if len(tally.nodes) > 1 else ""
         self.bar.rename(name)
         self.bar(tally.seconds, tally.seconds * rest / tried if tried else None)
 
