@@ -119,7 +119,7 @@ def test_a_place_without_room_ends_the_job_which_goes_on_once_there_is_some(
     dest.mkdir()
     (dest / "files").write_text("in the way of what workers write")
     with closing(ClusterWorkers(setup, 1)) as workers:
-        with pytest.raises(OutputError, match=r"could not be written"):
+        with pytest.raises(OutputError, match="must be a folder, but cannot be made"):
             run_job([str(source)], setup, workers)
         (dest / "files").unlink()
 
