@@ -121,15 +121,15 @@ def test_a_place_without_room_ends_the_job_which_goes_on_once_there_is_some(
     with closing(ClusterWorkers(setup, 1)) as workers:
         with pytest.raises(OutputError, match="must be a folder, but cannot be made"):
             run_job([str(source)], setup, workers)
-        (dest / "files").unlink()
+    (dest / "files").unlink()
 
-        def full(_file: int) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def full(_file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-        with monkeypatch.context() as patch:
-            patch.setattr("os.fsync", full)  # of the driver
-            with pytest.raises(OutputError, match=r"could not be written \(No space left on device\).* make room"):
-                run_job([str(source)], setup, workers)
+    with closing(ClusterWorkers(setup, 1)) as workers, monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)  # of the driver
+        with pytest.raises(OutputError, match=r"could not be written \(No space left on device\).* make room"):
+            run_job([str(source)], setup, workers)
     with closing(ClusterWorkers(setup, 1)) as workers:
         run_job([str(source)], setup, workers)
     assert results(dest) == results(expected.dest)
