@@ -3,12 +3,12 @@
     python benchmarks/live.py DATA [--model MODEL] [--lm LM] [--share 1] [--quick]
 
 DATA holds `librispeech-dev` and `librispeech-train` (of which speaker 8226 has TextGrids), each with manifest.jsonl.
-The model hears them greedily and by beam search with its language model, or with LM; then silence, noises, music and
-babble, and an hour of speech. Streams are fed a tenth of a second at a time. Latencies (p50, p95, p99, in seconds)
-count from a word's end: of 8226 where the TextGrid has it, of librispeech-dev where `sonant.align` places the text by
-the same model. `aware` ones add the processor's time, of one thread, and what waits for it; `erased` are words taken
-back, a final word. `--share` shortens all of it (minutes are in the result), `--quick` to a smoke test. Each part is
-written to results/live.json as it ends.
+The model hears them greedily and by beam search with its language model, or with LM; in that way, as users do, then
+silence, noises, music and babble, and an hour of speech. Streams are fed a tenth of a second at a time. Latencies
+(p50, p95, p99, in seconds) count from a word's end: of 8226 where the TextGrid has it, of librispeech-dev where
+`sonant.align` places the text by the same model. `aware` ones add the processor's time, of one thread, and what waits
+for it; `erased` are words taken back, a final word. `--share` shortens all of it (minutes are in the result), `--quick`
+to a smoke test. Each part is written to results/live.json as it ends.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder of librispeech-dev and librispeech-train")
     parser.add_argument("--model", help="of English; the built-in one where not given")
     parser.add_argument("--lm", help="in place of the one that comes with the model")
-    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--share", type=float, default=1.0, help="of ten minutes each and an hour")
     parser.add_argument("--quick", action="store_true", help="seconds of each")
     options = parser.parse_args()
@@ -282,16 +282,11 @@ def main() -> None:
     for name, asr, sets in todo:
         for part, recordings in sets.items():
             keep(name, part, measure(asr, recordings))
-    for name, asr, sets in todo:
-        *_, recordings = sets.values()
-        keep(
-            name,
-            "invented words a minute",
-            invented(asr, [r.samples for r in recordings], round(minutes["sound"] * 60)),
-        )
-    for name, asr, sets in todo[:1]:
-        *_, recordings = sets.values()
-        keep(name, "one stream of an hour", drift(asr, recordings, minutes["hour"]))
+    name, asr, sets = todo[-1]
+    *_, recordings = sets.values()
+    sounds_of = [recording.samples for recording in recordings]
+    keep(name, "invented words a minute", invented(asr, sounds_of, round(minutes["sound"] * 60)))
+    keep(name, "one stream of an hour", drift(asr, recordings, minutes["hour"]))
 
 
 if __name__ == "__main__":

@@ -312,16 +312,19 @@ class Recognizer:
         margin: float = StreamSpec.margin,
         endpoint: float = StreamSpec.endpoint,
         hold: float = StreamSpec.hold,
+        doubt: float = StreamSpec.doubt,
+        lead: float = StreamSpec.lead,
         sample_rate: int | None = None,
         decoder: Decoder | None = None,
     ) -> Stream:
         """Live captions: feed it samples as they come, of the model's rate or `sample_rate`, and it gives events.
 
         The last `window` seconds are heard anew every `step` seconds. Words are shown once `hold` seconds follow them,
-        and final when the next step reads them again, or `margin` seconds follow them; segments end with pauses of
-        `endpoint` seconds. Raises `OptionError` for times and decoders that cannot be.
+        unsure ones `doubt` seconds, and are final when the next step reads them again, or `margin` seconds follow them,
+        and no reading that differs comes within `lead` of the best; segments end with pauses of `endpoint` seconds.
+        Raises `OptionError` for times and decoders that cannot be.
         """
-        spec = StreamSpec(step, window, margin, endpoint, hold)
+        spec = StreamSpec(step, window, margin, endpoint, hold, doubt, lead)
         return Stream(self.checkpoint, self.engine.emit, decoder or self.decoder, spec, sample_rate, self.sure)
 
     def pieces(self, stream: AudioStream, blocks: Iterable[FloatArray] | None = None) -> Iterator[Emissions]:

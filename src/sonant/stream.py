@@ -40,6 +40,8 @@ EXPECTED = 0.01
 """Root mean square that a stream is taken for until it has been heard: quiet speech."""
 SILENCE = 10 ** (-70 / 20)
 """Peak below which nothing can be heard: where there is no more than that, nobody says anything."""
+TRUSTED = 0.6
+"""Confidence of a word that is shown once it is spelled out; with more, words are taken back less and come later."""
 NEARBY = 0.24
 """Seconds around a frame that must be silent for it to be."""
 
@@ -48,7 +50,7 @@ NEARBY = 0.24
 class StreamSpec:
     """How a stream is cut and when its words are final; all in seconds."""
 
-    step: float = 0.4
+    step: float = 0.32
     """New sound after which the model hears again; shorter ones show words earlier and cost more."""
     window: float = 8.0
     """What the model hears each time; longer ones cost more and tell it more."""
@@ -59,12 +61,18 @@ class StreamSpec:
     hold: float = 0.2
     """What must follow a word for it to be shown and agreed on; shorter ones show words before they are spelled to the
     end."""
+    doubt: float = 0.8
+    """The same for a word that the model is less sure of; shorter ones show such words earlier and take more back."""
+    lead: float = 2.5
+    """How much likelier (natural logarithm) the best reading must be than all that differ from it for its words to be
+    final; where infinite, there must be no other left."""
 
     def __post_init__(self) -> None:
-        if not (0.02 <= self.step < inf and 0 < self.endpoint < inf and 0 <= min(self.margin, self.hold) < inf):
+        rest = (self.margin, self.hold, self.doubt, self.lead)
+        if not (0.02 <= self.step < inf and 0 < self.endpoint < inf and all(each >= 0 for each in rest)):
             raise OptionError(
-                f"A stream's step must be at least 0.02 s, its endpoint above 0 s, margin and hold at least 0 s, but "
-                f"they are {self.step}, {self.endpoint}, {self.margin} and {self.hold}; leave them out."
+                f"A stream's step must be at least 0.02 s, its endpoint above 0 s, margin, hold, doubt and lead at "
+                f"least 0, but they are {self.step}, {self.endpoint}, {', '.join(map(str, rest))}; leave them out."
             )
         if not self.margin + self.step < self.window < inf:
             raise OptionError(
@@ -142,6 +150,7 @@ class Stream:
         self._spoke: int | None = None  # the last frame with a letter since the segment's beginning
         self._said = False  # whether the segment has words
         self._before: tuple[str, ...] = ()  # the words that the last hearing read beyond the final ones
+        self._shown: tuple[str, ...] = ()  # those of them that are shown
         self._sieve = Sieve(sure)
         self._times = checkpoint.word_times
         self._last: tuple[Word, ...] = ()  # the newest final word, as its letters were heard
@@ -255,7 +264,10 @@ class Stream:
         limit = max(limit, self._settled + self._agreed(reading, ahead))
         self._settle(log_probs[self._settled - base : max(limit - base, 0)])
         self._spoke = max((f for f in spoken if self._began <= f < self._settled), default=self._spoke)
+        self._state.decide(self.spec.lead)
         final = self._state.stable[self._taken :]
+        if common_prefix(_texts(final), _texts(reading)) < len(final):  # of two as good as each other, the other one
+            reading = self._reading(log_probs[self._settled - base :])
         yield from self._final(final, reading[len(final) :][:1])
         yield from self._partial(reading[len(final) :])
 
@@ -268,7 +280,7 @@ class Stream:
 
     def _agreed(self, reading: tuple[Word, ...], log_probs: FloatArray) -> int:
         """How many of the frames (T, V) hold whole words that this hearing and the one before it have read alike."""
-        before, self._before = self._before, tuple(word.text for word in self._spelled_out(reading))
+        before, self._before = self._before, _texts(self._spelled_out(reading))
         separator = self.vocabulary.separator
         for i in reversed(range(common_prefix(before, self._before))):
             begin = max(round(reading[i].end / self.frame_seconds) - self._settled, 0)
@@ -286,6 +298,16 @@ class Stream:
         while words and words[-1].end > latest:
             words = words[:-1]
         return words
+
+    def _to_show(self, words: tuple[Word, ...]) -> tuple[Word, ...]:
+        """The first of the words that are spelled out: those shown before, and others that are sure or older."""
+        texts = _texts(words)
+        latest = self._heard * self.frame_seconds - self.spec.doubt
+        count = common_prefix(self._shown, texts)
+        while count < len(words) and (words[count].confidence >= TRUSTED or words[count].end <= latest):
+            count += 1
+        self._shown = texts[:count]
+        return words[:count]
 
     def _pauses(self, spoken: Sequence[int]) -> list[int]:
         """Frames at which segments end: so long after the last letter that only a pause can be meant."""
@@ -307,7 +329,7 @@ class Stream:
         """The words that are left, and a decoder that knows nothing of them."""
         yield from self._final(self._words_left(), segment_end=True)
         self._restart()
-        self._said, self._spoke, self._before = False, None, ()
+        self._said, self._spoke, self._before, self._shown = False, None, (), ()
 
     def _words_left(self) -> tuple[Word, ...]:
         """What the settled frames say, as it seems, beyond what is final."""
@@ -317,7 +339,7 @@ class Stream:
         self, words: tuple[Word, ...], after: tuple[Word, ...] = (), segment_end: bool = False
     ) -> Iterator[StreamEvent]:
         self._taken += len(words)
-        self._before = self._before[len(words) :]
+        self._before, self._shown = self._before[len(words) :], self._shown[len(words) :]
         told = self._sieve.feed(words)
         self._said = self._said or bool(told)
         if told or (segment_end and self._said):
@@ -332,7 +354,7 @@ class Stream:
         until = min([self._settled * self.frame_seconds, *(word.start for word in words[:1])])
         self._sieve.forget(until)
         self._until = min(until, self._sieve.since)
-        words = self._said_at(self._sieve.copy().feed(self._spelled_out(words)))
+        words = self._said_at(self._sieve.copy().feed(self._to_show(self._spelled_out(words))))
         if words != self._tail:
             self._tail = words
             yield self._event("partial", words)
@@ -359,6 +381,10 @@ class Stream:
         self._state: LiveState = state
         self._taken = 0  # words of this state that are final
         self._began = self._settled
+
+
+def _texts(words: Sequence[Word]) -> tuple[str, ...]:
+    return tuple(word.text for word in words)
 
 
 def common_prefix(one: Sequence[str], other: Sequence[str]) -> int:

@@ -72,6 +72,8 @@ void search(const LanguageModel* lm) {
     for (std::size_t piece = 0; piece < 1 + below(4); ++piece) {
         const std::vector<float> values = random_emissions(below(300), num_tokens, 1.0f + static_cast<float>(below(4)));
         state.feed(values.data(), values.size() / num_tokens, 20);
+        if (below(2))
+            state.decide(static_cast<float>(below(6)));
         heard += state.stable(heard).words.size();
         if (state.finish(1 + below(5)).empty())
             std::abort();

@@ -243,6 +243,39 @@ def test_pieces_equal_the_whole(seed: int, num_frames: int, cuts: list[int], mod
     assert [word.text for word in expected[0].words][: len(stable)] == stable
 
 
+@given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(0, 80), max_size=6), lead=st.floats(0.0, 8.0))
+@settings(deadline=None, max_examples=60)
+def test_what_is_decided_stays_whatever_comes(seed: int, cuts: list[int], lead: float, lm: LanguageModel) -> None:
+    whole = noise(seed, 80, sharpness=3.0)
+    decoder = BeamDecoder(VOCABULARY, lm, nbest=3, beam_size=20)
+    state, plain = decoder.start(VOCABULARY), decoder.start(VOCABULARY)
+    decided: list[str] = []
+    for begin, end in pairwise(sorted({0, 80, *cuts})):
+        piece = Emissions(whole.log_probs[begin:end], 0.02, VOCABULARY, begin)
+        state.feed(piece)
+        plain.feed(piece)
+        state.decide(lead)
+        texts = [word.text for word in state.stable]
+        assert texts[: len(decided)] == decided
+        decided = texts
+    assert [word.text for word in state.finish()[0].words][: len(decided)] == decided
+    plain.decide(math.inf)
+    assert plain.finish() == decoder.decode(whole)
+
+
+def test_a_decision_makes_stable_what_little_speaks_against(lm: LanguageModel) -> None:
+    """Two words alike but for a letter, the one at least e^3 times as likely."""
+    log_probs = spell("AB-B-A ").log_probs.copy()
+    log_probs[1, VOCABULARY.index["A"]] = log_probs[1, VOCABULARY.index["B"]] - 3.0
+    decoder = BeamDecoder(VOCABULARY, unknown_penalty=0.0, letter_penalty=0.0)
+    for lead, words in ((2.5, ["ABBA"]), (5.0, [])):
+        state = decoder.start(VOCABULARY)
+        state.feed(Emissions(log_probs, 0.02, VOCABULARY))
+        assert state.stable == ()
+        state.decide(lead)
+        assert [word.text for word in state.stable] == words
+
+
 def test_a_copy_goes_on_by_itself(lm: LanguageModel) -> None:
     first, then, other = (noise(seed, 40, sharpness=3.0).log_probs for seed in (1, 2, 3))
     decoder = BeamDecoder(VOCABULARY, lm, nbest=3)

@@ -208,6 +208,29 @@ def test_the_newest_word_is_held_back_until_it_is_spelled_out() -> None:
     assert shown == ["A", "AB", "ABC"]
 
 
+def test_unsure_words_are_shown_later() -> None:
+    text = "--C|AB" + "-" * 60
+
+    def shown_after(trust: float, doubt: float) -> float:
+        """Seconds after which the second word was seen, whose letters are so probable."""
+
+        def unsure(clips: Sequence[FloatArray]) -> list[FloatArray]:
+            emitted = hear(clips)
+            for log_probs in emitted:
+                log_probs[(log_probs[:, 2] > -1) | (log_probs[:, 3] > -1), 2:4] += np.log(trust / 0.95)
+            return emitted
+
+        stream = open_stream(unsure, step=0.02, margin=1.5, endpoint=5.0, doubt=doubt)
+        for block in np.split(sound(text), range(HOP, len(sound(text)), HOP)):
+            if any(word.text == "AB" for event in stream.feed(block) for word in event.words):
+                return stream.seconds
+        raise AssertionError("it was never shown")
+
+    sure = shown_after(0.9, doubt=0.5)
+    assert shown_after(0.5, doubt=0.0) == sure
+    assert shown_after(0.5, doubt=0.5) == pytest.approx(sure + 0.5, abs=0.04)
+
+
 def test_a_tail_that_vanishes_is_told() -> None:
     def doubting(clips: Sequence[FloatArray]) -> list[FloatArray]:
         return hear([np.where(np.arange(len(c)) > len(c) - 2000, 0.2, 0).astype(np.float32) for c in clips])

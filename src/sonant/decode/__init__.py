@@ -29,6 +29,10 @@ class LiveState(DecoderState, Protocol):
         """The words that the best reading will begin with, whatever comes."""
         ...
 
+    def decide(self, lead: float) -> None:
+        """Make stable what all readings within `lead` (natural logarithm) of the best one begin with."""
+        ...
+
     def copy(self) -> Self:
         """One that goes on from here by itself."""
         ...

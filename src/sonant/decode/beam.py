@@ -277,6 +277,10 @@ class BeamState:
         self._stable += self._words(parts)
         return tuple(self._stable)
 
+    def decide(self, lead: float) -> None:
+        """Make stable what all readings within `lead` (natural logarithm) of the best one begin with."""
+        self._state.decide(lead)
+
     def copy(self) -> BeamState:
         """One that goes on from here by itself."""
         return BeamState(self._decoder, self._state.copy(), self._first, self._frame_seconds, self._stable)

@@ -63,6 +63,9 @@ class GreedyState:
         last = self._state.ended_word(*self._makes)
         return (*self._words, last) if last else tuple(self._words)
 
+    def decide(self, lead: float) -> None:
+        """Nothing: there is one reading."""
+
     def copy(self) -> GreedyState:
         """One that goes on from here by itself."""
         other = copy(self)

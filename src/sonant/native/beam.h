@@ -130,6 +130,9 @@ public:
     // The words that all hypotheses have in common, from word `first` on.
     Reading stable(std::size_t first) const;
 
+    // Gives up the hypotheses that read other words than those which all within `lead` of the best have in common.
+    void decide(float lead);
+
     std::size_t num_frames() const noexcept { return frame_; }
     std::size_t num_tokens() const noexcept { return search_->options.num_tokens; }
 
@@ -197,7 +200,8 @@ private:
     std::uint32_t letters_of(std::uint32_t parent);
     void keep_rivals(const float* row);
     void rescale();
-    std::uint32_t common_word() const;
+    std::uint32_t common_word(float least) const;
+    std::uint32_t meeting(std::uint32_t one, std::uint32_t other) const;
 
     friend class NBest;  // which reads, and changes nothing
 

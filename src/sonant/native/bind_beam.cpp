@@ -138,6 +138,7 @@ void bind_beam(nb::module_& module) {
         .def("finish", &finish, nb::arg("count"))
         .def("stable", [](const BeamState& state, std::size_t first) { return parts_of(state.stable(first)); },
              nb::arg("first"))
+        .def("decide", &BeamState::decide, nb::arg("lead"))
         .def_prop_ro("num_frames", &BeamState::num_frames);
     module.def("first_fault", &first_fault, nb::arg("log_probs").noconvert());
 }

@@ -17,21 +17,37 @@ constexpr float kIncomplete = 100.0f;  // for the beginning of a word, where onl
 
 std::vector<Reading> BeamState::finish(std::size_t count) const { return NBest(*this).best(count); }
 
-// The last word that all hypotheses have in common.
-std::uint32_t BeamState::common_word() const {
+// The last word that the words up to each of two have in common.
+std::uint32_t BeamState::meeting(std::uint32_t one, std::uint32_t other) const {
+    while (paths_.word(one).history != paths_.word(other).history) {
+        const std::uint32_t a = paths_.word(one).depth, b = paths_.word(other).depth;
+        if (a >= b)
+            one = paths_.word(one).parent;
+        if (b >= a)
+            other = paths_.word(other).parent;
+    }
+    return one;
+}
+
+// The last word that all hypotheses with so good a score have in common.
+std::uint32_t BeamState::common_word(float least) const {
     std::uint32_t common = beam_.front().words;
     for (const Hypothesis& h : beam_)
-        for (std::uint32_t other = h.words; paths_.word(common).history != paths_.word(other).history;) {
-            const std::uint32_t a = paths_.word(common).depth, b = paths_.word(other).depth;
-            if (a >= b)
-                common = paths_.word(common).parent;
-            if (b >= a)
-                other = paths_.word(other).parent;
-        }
+        if (h.score() >= least)
+            common = meeting(common, h.words);
     return common;
 }
 
-Reading BeamState::stable(std::size_t first) const { return NBest(*this).words(common_word(), first); }
+Reading BeamState::stable(std::size_t first) const { return NBest(*this).words(common_word(kNever), first); }
+
+void BeamState::decide(float lead) {
+    const std::uint32_t common = common_word(beam_.front().score() - lead);
+    const std::uint64_t history = paths_.word(common).history;
+    const auto differs = [&](const Hypothesis& h) {
+        return paths_.word(meeting(common, h.words)).history != history;
+    };
+    beam_.erase(std::remove_if(beam_.begin(), beam_.end(), differs), beam_.end());
+}
 
 std::vector<Reading> NBest::best(std::size_t count) const {
     const auto worse = [](const End& a, const End& b) {
