@@ -21,6 +21,7 @@ from flow.conftest import EXAMPLE
 from flow.serving import wav
 from sonant import audio
 from sonant.jobs import FAILURES, Setup, Tally, run_job
+from sonant.jobs.tasks import Task
 
 pytestmark = [
     pytest.mark.cluster,
@@ -54,8 +55,10 @@ def workers(cluster: Any) -> Iterator[Any]:
     from sonant.cluster.jobs import workers_on
 
     cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
-    with workers_on(cluster.address, Setup("unused", model=MODEL), 2) as workers:
-        yield workers
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sonant.cluster.jobs.CALL_SECONDS", 0.0)  # one task a call, so that there is a midst of the job
+        with workers_on(cluster.address, Setup("unused", model=MODEL), 2) as workers:
+            yield workers
     time.sleep(1)
     assert not processes.find("Worker")
 
@@ -87,8 +90,37 @@ def test_workers_may_be_killed(workers: Any, inputs: Path, expected: dict[str, b
     assert results(str(tmp_path)) == expected
 
 
-def test_a_file_that_kills_is_set_aside(workers: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
-    """Whoever opens it is killed, as by a fault of a codec."""
+def test_short_tasks_share_calls(
+    workers: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sonant.cluster.jobs.CALL_SECONDS", 10.0)
+    monkeypatch.setattr("sonant.cluster.jobs.TASKS_A_CALL", 5)
+    taken: list[int] = []
+    take = workers._take_waiting
+
+    def watched() -> list[Task]:
+        tasks = take()
+        taken.append(len(tasks))
+        return tasks
+
+    monkeypatch.setattr(workers, "_take_waiting", watched)
+    tally = run(workers, inputs, tmp_path)
+    assert results(str(tmp_path)) == expected
+    assert (sum(taken), max(taken)) == (MANY + 2, 5)
+    assert (tally.done, tally.failed) == (MANY + 1, 1)
+
+
+@pytest.mark.parametrize("call_seconds", [0.0, 10.0])
+def test_a_file_that_kills_is_set_aside(
+    workers: Any,
+    inputs: Path,
+    expected: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call_seconds: float,
+) -> None:
+    """Whoever opens it is killed, as by a fault of a codec; where it was not alone, it is not yet known who it was."""
+    monkeypatch.setattr("sonant.cluster.jobs.CALL_SECONDS", call_seconds)
     poison = inputs / "long.wav"
     killed: set[int] = set()
     ended = threading.Event()
@@ -108,7 +140,8 @@ def test_a_file_that_kills_is_set_aside(workers: Any, inputs: Path, expected: di
     finally:
         ended.set()
         watching.join()
-    assert (len(killed), tally.failed) == (2, 2)
+    assert tally.failed == 2
+    assert len(killed) == (3 if call_seconds else 2)
     assert f"{poison} was set aside, because 2 workers in turn died" in (tmp_path / FAILURES).read_text()
     tally = run(workers, inputs, tmp_path)
     assert (tally.done, tally.kept, tally.failed) == (1, MANY, 1)

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -135,15 +136,16 @@ class Worker:
         """What the engine's method gives."""
         return getattr(self._own, method)(*call)
 
-    def do(self, task: Task, hearers: list[Any]) -> Outcome | None:
-        """A task's outcome, heard with other processes as well; None where there is no engine and they have died."""
+    def do(self, tasks: list[Task], hearers: list[Any]) -> list[Outcome]:
+        """The tasks' outcomes, heard with other processes as well; fewer where there is no engine and they have died."""
         self._engine.hearers = hearers
         at_once = WINDOWS_AN_ENGINE if self._engine.device == "cpu" else WINDOWS_AT_ONCE
         self._bench.asr.group = at_once * self._engine.size
-        try:
-            return self._bench(task)
-        except LostError:
-            return None
+        outcomes: list[Outcome] = []
+        with suppress(LostError):
+            for task in tasks:
+                outcomes.append(self._bench(task))
+        return outcomes
 
 
 class LostError(BaseException):

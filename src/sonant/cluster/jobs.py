@@ -1,15 +1,18 @@
 """The workers of a bulk job on a Ray cluster: `sonant.jobs.tasks.Workers` by engines and hands on its machines.
 
-Plain actors with one task each under way, and no more tasks taken than hands are free: that is the back-pressure. It is
+Plain actors with one call each under way, and no more tasks taken than hands are free: that is the back-pressure. A call
+is one task, or as many short ones as make up for what a call costs. It is
 `sonant.jobs` that knows what is done and what is left, so that neither a driver nor a machine that ends loses anything.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,10 @@ HANDS_A_GPU = 16
 """At most; a GPU hears faster than a core decodes."""
 ENGINES_A_TASK = 16
 """That a hand is told of."""
+CALL_SECONDS = 0.5
+"""What a call is to take, which costs some ten milliseconds by itself."""
+TASKS_A_CALL = 32
+"""At most."""
 DIED = "its process died"
 
 
@@ -41,10 +48,12 @@ class _Actor:
     """Where it is; empty until it is ready."""
     load: int = 0
     """Of an engine: hands that use it first."""
-    task: Task | None = None
+    tasks: list[Task] = field(default_factory=list[Task])
     """Of a hand: what it does."""
+    began: float = 0.0
+    """When it was given them."""
     home: _Actor | None = None
-    """Of a hand with a task: the engine it uses first, which may be its own."""
+    """Of a hand with tasks: the engine it uses first, which may be its own."""
 
 
 @contextmanager
@@ -79,6 +88,10 @@ class ClusterWorkers(Dispatcher):
         """What is awaited of each: that it is ready, an outcome, its end."""
         self._unready = 0
         """Processes in a row that died before they were ready."""
+        self._pace = inf
+        """Seconds that a task has taken lately."""
+        self._suspects: set[str] = set()
+        """Tasks that were done with others when their process died: which of them it was shows when each is alone."""
         self._start(engine=True)  # whose precision all others take
 
     def close(self) -> None:
@@ -111,13 +124,16 @@ class ClusterWorkers(Dispatcher):
         return bool(self._free())
 
     def _is_busy(self) -> bool:
-        return any(hand.task for hand in self._hands)
+        return any(hand.tasks for hand in self._hands)
+
+    def _appetite(self) -> int:
+        return min(max(int(CALL_SECONDS / self._pace), 1), TASKS_A_CALL)
 
     def _free(self) -> list[_Actor]:
         """Hands with nothing to do, where there is an engine to use."""
         if not any(engine.node for engine in self._engines):
             return []
-        return [hand for hand in self._hands if hand.node and hand.task is None]
+        return [hand for hand in self._hands if hand.node and not hand.tasks]
 
     def _hand_out(self) -> None:
         for hand in self._free():
@@ -128,9 +144,18 @@ class ClusterWorkers(Dispatcher):
             others = [engine for engine in engines if engine is not home]
             told = random.sample(others, min(len(others), ENGINES_A_TASK - 1))
             told = told if home is hand else [home, *told]
-            hand.task, hand.home = self._waiting.popleft(), home
+            hand.tasks, hand.home, hand.began = self._take_waiting(), home, time.monotonic()
             home.load += 1
-            self._refs[hand.handle.do.remote(hand.task, [engine.handle for engine in told])] = hand
+            self._refs[hand.handle.do.remote(hand.tasks, [engine.handle for engine in told])] = hand
+
+    def _take_waiting(self) -> list[Task]:
+        """The next tasks of a call."""
+        tasks = [self._waiting.popleft()]
+        while (
+            self._waiting and len(tasks) < self._appetite() and not self._suspects & {tasks[0].id, self._waiting[0].id}
+        ):
+            tasks.append(self._waiting.popleft())
+        return tasks
 
     def _listen(self) -> None:
         known = list(self._refs)
@@ -148,15 +173,17 @@ class ClusterWorkers(Dispatcher):
             else:
                 self._take(actor, answer)
 
-    def _take(self, actor: _Actor, answer: Ready | SonantError | Outcome | None) -> None:
+    def _take(self, actor: _Actor, answer: Ready | SonantError | list[Outcome]) -> None:
         if isinstance(answer, SonantError):
             raise answer
         if not isinstance(answer, Ready):
-            task, home = self._release(actor)
-            if answer is None:  # it had no engine to do it with
-                self._waiting.append(task)
-            else:
-                self._finish(replace(answer, node=home.node))
+            tasks, home = self._release(actor)
+            self._waiting.extend(tasks[len(answer) :])  # it had no engine to do them with
+            for outcome in answer:
+                self._suspects.discard(outcome.id)
+                self._finish(replace(outcome, node=home.node))
+            if answer:
+                self._pace = (time.monotonic() - actor.began) / len(answer)
             return
         actor.node = answer.node
         self._unready = 0
@@ -167,17 +194,16 @@ class ClusterWorkers(Dispatcher):
             for number in range(1, self._size + self._num_hands):
                 self._start(engine=number < self._size)
 
-    def _release(self, hand: _Actor) -> tuple[Task, _Actor]:
-        """Take a hand's task from it; that, and the engine it used first."""
-        task, home = hand.task, hand.home
-        assert task is not None
+    def _release(self, hand: _Actor) -> tuple[list[Task], _Actor]:
+        """Take a hand's tasks from it; these, and the engine it used first."""
+        tasks, home = hand.tasks, hand.home
         assert home is not None
-        hand.task, hand.home = None, None
+        hand.tasks, hand.home = [], None
         home.load -= 1
-        return task, home
+        return tasks, home
 
     def _bury(self, actor: _Actor) -> None:
-        """Put another process in the place of one that died; its task is tried again, or set aside."""
+        """Put another process in the place of one that died; its tasks are tried again, or set aside."""
         if not actor.node:
             self._unready += 1
             if self._unready > TRIES + len(self._engines) + len(self._hands):
@@ -190,13 +216,16 @@ class ClusterWorkers(Dispatcher):
         self._engines.discard(actor)
         self._hands.discard(actor)
         self._start(engine=engine)
-        if actor.task is None:
+        if not actor.tasks:
             return
-        task, _ = self._release(actor)
-        if _is_alive(actor.node):  # the task may have killed it
-            self._mourn(task, DIED)
+        tasks, _ = self._release(actor)
+        if not _is_alive(actor.node):
+            self._waiting.extend(tasks)
+        elif len(tasks) == 1:  # it may have killed it
+            self._mourn(tasks[0], DIED)
         else:
-            self._waiting.append(task)
+            self._suspects.update(task.id for task in tasks)
+            self._waiting.extend(tasks)
 
 
 def _room(on_gpu: bool, apart: bool, count: int | None) -> tuple[int, int]:

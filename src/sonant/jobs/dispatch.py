@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from sonant.jobs.tasks import Outcome, Task
@@ -33,9 +34,9 @@ class Dispatcher(ABC):
         more = True
         while True:
             while more and not self._waiting and self._is_free():
-                task = next(tasks, None)
-                more = task is not None
-                self._waiting.extend([task] if task else [])
+                taken = list(islice(tasks, self._appetite()))
+                more = bool(taken)
+                self._waiting.extend(taken)
                 self._hand_out()
             self._hand_out()
             while self._done:
@@ -49,6 +50,10 @@ class Dispatcher(ABC):
     @abstractmethod
     def _is_free(self) -> bool:
         """Whether a worker could begin a task now."""
+
+    def _appetite(self) -> int:
+        """How many tasks a worker is given at once."""
+        return 1
 
     @abstractmethod
     def _is_busy(self) -> bool:
