@@ -118,9 +118,9 @@ def test_a_place_without_room_ends_the_job_which_goes_on_once_there_is_some(
     run_job([str(source)], expected, Loop(expected))
     dest.mkdir()
     (dest / "files").write_text("in the way of what workers write")
-    with closing(ClusterWorkers(setup, 1)) as workers:
-        with pytest.raises(OutputError, match="must be a folder, but cannot be made"):
-            run_job([str(source)], setup, workers)
+    taken = pytest.raises(OutputError, match="must be a folder, but cannot be made")
+    with closing(ClusterWorkers(setup, 1)) as workers, taken:
+        run_job([str(source)], setup, workers)
     (dest / "files").unlink()
 
     def full(_file: int) -> None:

@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -137,14 +136,16 @@ class Worker:
         return getattr(self._own, method)(*call)
 
     def do(self, tasks: list[Task], hearers: list[Any]) -> list[Outcome]:
-        """The tasks' outcomes, heard with other processes as well; fewer where there is no engine and they have died."""
+        """The tasks' outcomes, heard with other processes as well; those until there was no engine left."""
         self._engine.hearers = hearers
         at_once = WINDOWS_AN_ENGINE if self._engine.device == "cpu" else WINDOWS_AT_ONCE
         self._bench.asr.group = at_once * self._engine.size
         outcomes: list[Outcome] = []
-        with suppress(LostError):
-            for task in tasks:
+        for task in tasks:
+            try:
                 outcomes.append(self._bench(task))
+            except LostError:
+                break
         return outcomes
 
 

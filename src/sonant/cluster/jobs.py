@@ -1,8 +1,8 @@
 """The workers of a bulk job on a Ray cluster: `sonant.jobs.tasks.Workers` by engines and hands on its machines.
 
-Plain actors with one call each under way, and no more tasks taken than hands are free: that is the back-pressure. A call
-is one task, or as many short ones as make up for what a call costs. It is
-`sonant.jobs` that knows what is done and what is left, so that neither a driver nor a machine that ends loses anything.
+Plain actors with one call each under way, no more tasks taken than hands are free: that is the back-pressure. A call
+is one task, or as many short ones as make up for what it costs. It is `sonant.jobs` that knows what is done and what is
+left, so that neither a driver nor a machine that ends loses anything.
 """
 
 from __future__ import annotations
