@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from machine import describe, resident, write_result  # isort: skip
 
 FRAMES_A_MINUTE = 3000
 SONANT = ("plain exact", "plain fast", "default exact", "default fast")
@@ -124,28 +125,20 @@ def work(folder: Path, name: str, minutes: str, case: str) -> dict[str, Any]:
     )  # fmt: skip
     call(short, few)  # imports and tables
     Path("/proc/self/clear_refs").write_text("5")  # the highest memory counts from here
-    before, began = highest_memory(), time.process_time()
+    before, began = resident(most=True), time.process_time()
     found = call(log_probs, words)
     spent = time.process_time() - began
-    peak = highest_memory()
+    peak = resident(most=True)
     tokens = sum(map(len, words)) + len(words) - 1
     size = {"frames": len(log_probs), "tokens": tokens}
     return {"aligner": name, "minutes": int(minutes), "case": case, **size, "seconds": round(spent, 3),
-            "megabytes": round((peak - before) / 1024, 1), **found}  # fmt: skip
-
-
-def highest_memory() -> int:
-    """Kilobytes; what `getrusage` tells is inherited from the process that started this one."""
-    [found] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found)
+            "megabytes": round(peak - before, 1), **found}  # fmt: skip
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--work"]:
         print(json.dumps(work(Path(sys.argv[2]), *sys.argv[3:6])))
         return
-    from machine import describe, write_result
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("text", type=Path)
     parser.add_argument("--minutes", type=int, nargs="+", default=[10, 60, 600])

@@ -27,7 +27,7 @@ from sonant.decode.lm import open_lm
 from sonant.types import Emissions
 
 from emissions import VOCABULARY, utterances  # isort: skip
-from machine import describe, write_result  # isort: skip
+from machine import describe, resident, write_result  # isort: skip
 
 HOTWORDS = (100, 300, 1000)
 BOOST = 3.0
@@ -74,7 +74,7 @@ def long(many: list[Emissions], arpa: Path, beam: str, seconds: int) -> dict[str
     decoder = BeamDecoder(VOCABULARY, open_lm(arpa), **WEIGHTS, **BEAMS[beam])
     decoder.decode_many(many)  # the pages of the model that are needed are in memory then
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before, began = resident("VmRSS"), time.process_time()
+    before, began = resident(), time.process_time()
     state, frames, wanted = decoder.start(VOCABULARY), 0, round(seconds / many[0].frame_seconds)
     for emissions in cycle(many):
         piece = emissions.log_probs[: wanted - frames]
@@ -86,13 +86,8 @@ def long(many: list[Emissions], arpa: Path, beam: str, seconds: int) -> dict[str
     spent = time.process_time() - began
     return {
         "beam": beam, "seconds": seconds, "words": len(best.words),
-        "processor_seconds": round(spent, 3), "peak_grew_mb": round(resident("VmHWM") - before, 1),
+        "processor_seconds": round(spent, 3), "peak_grew_mb": round(resident(most=True) - before, 1),
     }  # fmt: skip
-
-
-def resident(kind: str) -> float:
-    """MB of this process in memory, now or at most."""
-    return int(Path("/proc/self/status").read_text().split(f"{kind}:")[1].split()[0]) / 1024
 
 
 def main() -> None:

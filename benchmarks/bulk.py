@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ import sonant
 from sonant.jobs import Outcome, Setup, Task, run_job
 from sonant.jobs.pool import ProcessPool
 
-from machine import describe, write_result  # isort: skip
+from machine import describe, resident, write_result  # isort: skip
 
 RATE, SECONDS = 16_000, 5
 EXAMPLE = Path(__file__).parent.parent / "examples" / "forest.ogg"
@@ -105,7 +104,7 @@ def drive(count: int) -> None:
         seconds = time.perf_counter() - wall
         again = time.perf_counter()
         assert run_job([str(manifest)], Setup(f"{folder}/out"), NoWork()).kept == count
-        found = {"inputs": count, "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
+        found = {"inputs": count, "peak_mb": round(resident(most=True))}
         found |= {"inputs_per_second": round(count / seconds), "resume_seconds": round(time.perf_counter() - again, 1)}
         print(json.dumps(found))
 

@@ -31,6 +31,8 @@ from typing import Any
 
 import numpy as np
 
+from machine import describe, resident, write_result  # isort: skip
+
 RATE = 16000
 VOCABULARY = 32
 Emit = Callable[[np.ndarray], np.ndarray]
@@ -144,14 +146,6 @@ def make_model(size: str, folder: Path) -> None:
     openvino.save_model(export, folder / "stock.xml", compress_to_fp16=False)
 
 
-def peak_memory() -> int:
-    """MB; `ru_maxrss` would not do, which a process inherits from the one that started it."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return 0
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) // 1024
-
-
 def work(option: str, folder: Path, threads: int) -> None:
     """Load an option, then answer each line of stdin, a number of seconds, with a measurement of one clip."""
     emit = OPTIONS[option](folder, threads)
@@ -162,7 +156,7 @@ def work(option: str, folder: Path, threads: int) -> None:
         scores = emit(clip)
         wall, now = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
         cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-        answer = {"wall": wall, "cpu": cpu, "peak_mb": peak_memory(), "tokens": scores.argmax(-1).tolist()}
+        answer = {"wall": wall, "cpu": cpu, "peak_mb": round(resident(most=True)), "tokens": scores.argmax(-1).tolist()}
         print(json.dumps(answer), flush=True)
 
 
@@ -231,8 +225,6 @@ def main() -> None:
     if options.work:
         work(options.work[0], Path(options.work[1]), int(options.work[2]))
         return
-    from machine import describe, write_result
-
     names = [name for name in options.options if name != "torchaudio" or options.torchaudio_python]
     rows: list[dict[str, Any]] = []
     for size in options.sizes:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -30,7 +29,7 @@ from sonant.stream import common_prefix
 from sonant.text import count_errors
 from windows import levelled  # this folder's script
 
-from machine import describe, write_result  # isort: skip
+from machine import describe, resident, write_result  # isort: skip
 
 RATE = 16000
 PIECE = RATE // 10
@@ -239,13 +238,8 @@ def drift(asr: sonant.Recognizer, recordings: list[Recording], minutes: float) -
         committed = [(now - i * length, busy - i * length) for now, busy in seen.committed]
         row = {"minute": round(i * length / 60, 1), "committed": latencies(committed, seen.final, said, list(ends))}
         row |= {"wer": wer(said, seen.final), "processor_seconds": round(seen.seconds, 1)}
-        rows.append({**row, "resident_megabytes": round(resident() / 2**20)})
+        rows.append({**row, "resident_megabytes": round(resident())})
     return {"minutes": round(rounds * length / 60, 1), "first": rows[0], "last": rows[-1]}
-
-
-def resident() -> int:
-    """Bytes of memory that this process holds now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> None:

@@ -42,6 +42,18 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+def resident(most: bool = False) -> float:
+    """MB of this process in memory, now or at most; 0 where Linux does not tell.
+
+    What `getrusage` has as the most is inherited from the process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0.0
+    return int(status.split("VmHWM:" if most else "VmRSS:")[1].split()[0]) / 1024
+
+
 def write_result(name: str, result: dict[str, Any]) -> None:
     """Keep a result as results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)

@@ -32,8 +32,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from engines import peak_memory  # isort: skip
-from machine import describe, write_result  # isort: skip
+from machine import describe, resident, write_result  # isort: skip
 from train_options import MASKED, MODELS, RATE, Job, first_row, make_batches, make_model, make_planner  # isort: skip
 from train_options import sonant_option, transformers_option  # isort: skip
 
@@ -91,7 +90,7 @@ def work(job: Job) -> None:
             "cpu": now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime,
             "heard": sum(batch.lengths.sum().item() for batch in chosen) / RATE,
             "padded": sum(batch.waveforms.numel() for batch in chosen) / RATE,
-            "peak_mb": torch.cuda.max_memory_allocated() // 2**20 if cuda else peak_memory(),
+            "peak_mb": torch.cuda.max_memory_allocated() // 2**20 if cuda else round(resident(most=True)),
         }
         print(json.dumps(answer), flush=True)
 
