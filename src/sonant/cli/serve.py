@@ -125,7 +125,7 @@ def _opened(
 
         wanted = Replicas.parse(replicas or "1")
         say(f"Starting {replicas or 1} engines a model on the cluster at {cluster}.")
-        with deployed(sources, wanted, port, options) as models:
+        with deployed(sources, wanted, port, options, say) as models:
             yield models
 
 

@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -120,12 +120,17 @@ class ClusterEngine:
 
 @contextmanager
 def deployed(
-    sources: Iterable[str | None], replicas: Replicas, port: int, settings: Mapping[str, Any]
+    sources: Iterable[str | None],
+    replicas: Replicas,
+    port: int,
+    settings: Mapping[str, Any],
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Generator[Models]:
     """Models by what `sonant.load` takes, each deployed with so many replicas for as long as the block runs.
 
     `settings` are those of `load`; `threads` are processor cores of a replica. Weights are sent through Ray, so that
-    the machines of the cluster need no copy of a model. The deployments are called after this machine and `port`, and
+    the machines of the cluster need no copy of a model. Where there is no room for the replicas, `notice` is told, and
+    they are waited for. The deployments are called after this machine and `port`, and
     replace those that a server at the same place has left behind.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
@@ -135,7 +140,7 @@ def deployed(
 
     def open_one(source: str | None, language: str | None) -> tuple[Recognizer, Sequence[Engine]]:
         names.append(f"{place}-{len(names)}")
-        return _opened(names[-1], source, language, replicas, settings)
+        return _opened(names[-1], source, language, replicas, settings, notice)
 
     try:
         yield named_models(sources, open_one)
@@ -146,17 +151,24 @@ def deployed(
 
 
 def _opened(
-    name: str, source: str | None, language: str | None, replicas: Replicas, settings: Mapping[str, Any]
+    name: str,
+    source: str | None,
+    language: str | None,
+    replicas: Replicas,
+    settings: Mapping[str, Any],
+    notice: Callable[[str], None],
 ) -> tuple[Recognizer, Sequence[Engine]]:
     """A recogniser whose engine is the cluster's, and that engine once for each window that may be under way."""
     options = dict(settings)
     checkpoint = open_checkpoint(source, language=language, progress=options.pop("progress", False))
     decoder = choose_decoder(checkpoint, options.pop("lm"), options.pop("lexicon"), options.pop("hotwords"))
-    engine = cast(Engine, ClusterEngine(_deploy(name, checkpoint, replicas, options)))
+    engine = cast(Engine, ClusterEngine(_deploy(name, checkpoint, replicas, options, notice)))
     return Recognizer(checkpoint, engine, decoder), [engine] * (AHEAD * replicas.most)
 
 
-def _deploy(name: str, checkpoint: Checkpoint, replicas: Replicas, options: dict[str, Any]) -> Any:
+def _deploy(
+    name: str, checkpoint: Checkpoint, replicas: Replicas, options: dict[str, Any], notice: Callable[[str], None]
+) -> Any:
     on_gpu = options["device"].startswith("cuda")
     options["threads"] = threads = options.get("threads") or fitting_threads()
     count: dict[str, Any] = {"num_replicas": replicas.fewest}
@@ -170,6 +182,12 @@ def _deploy(name: str, checkpoint: Checkpoint, replicas: Replicas, options: dict
         ray_actor_options={"num_cpus": 1 if on_gpu else threads, "num_gpus": int(on_gpu)},
         **count,
     )
+    kind, each = ("GPU", 1) if on_gpu else ("CPU", threads)
+    if (room := int(ray.available_resources().get(kind, 0)) // each) < replicas.fewest:
+        notice(
+            f"The cluster has room for {room} of {replicas.fewest} engines with {each} {kind} each now; they start, and "
+            "the server with them, as soon as there is more."
+        )
     weights = [ray.put(portable(checkpoint))]  # in a list it arrives as it is, and is fetched once a machine
     try:
         return serve.run(deployment.bind(weights, options, __version__), name=name, route_prefix=None)

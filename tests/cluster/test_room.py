@@ -1,0 +1,45 @@
+"""A cluster that has no room yet for what a server wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flow.conftest import EXAMPLE, SAID
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes as Linux does"),
+]
+
+
+class Guest:
+    """Somebody else's work."""
+
+    def ready(self) -> None:
+        pass
+
+
+def test_want_of_room_is_told_and_waited_out(cluster: Any) -> None:
+    import ray
+
+    from sonant.cluster.connection import connected
+    from sonant.cluster.serving import Replicas, deployed
+
+    settings = {"device": "cpu", "precision": "fp32", "threads": 2, "lm": None, "lexicon": None, "hotwords": None}
+    told: list[str] = []
+    with connected(cluster.address):
+        guest = ray.remote(Guest).options(num_cpus=1).remote()
+        ray.get(guest.ready.remote())
+
+        def notice(sentence: str) -> None:
+            told.append(sentence)
+            ray.kill(guest)
+
+        with deployed([None], Replicas(1, 1), 0, settings, notice) as models:
+            said = models.first.asr.transcribe(EXAMPLE).text
+    assert len(told) == 1
+    assert "room for 0 of 1 engines with 2 CPU each" in told[0]
+    assert said == SAID
