@@ -41,5 +41,5 @@ def test_want_of_room_is_told_and_waited_out(cluster: Any) -> None:
         with deployed([None], Replicas(1, 1), 0, settings, notice) as models:
             said = models.first.asr.transcribe(EXAMPLE).text
     assert len(told) == 1
-    assert "room for 0 of 1 engines with 2 CPU each" in told[0]
+    assert "room for 0 of 1 engines of 2 CPU" in told[0]
     assert said == SAID

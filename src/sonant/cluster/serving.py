@@ -185,7 +185,7 @@ def _deploy(
     kind, each = ("GPU", 1) if on_gpu else ("CPU", threads)
     if (room := int(ray.available_resources().get(kind, 0)) // each) < replicas.fewest:
         notice(
-            f"The cluster has room for {room} of {replicas.fewest} engines with {each} {kind} each now; they start, and the "
+            f"The cluster has room for {room} of {replicas.fewest} engines of {each} {kind} now; they start, and the "
             "server with them, as soon as there is more."
         )
     weights = [ray.put(portable(checkpoint))]  # in a list it arrives as it is, and is fetched once a machine
