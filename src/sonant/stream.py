@@ -266,7 +266,7 @@ class Stream:
         self._spoke = max((f for f in spoken if self._began <= f < self._settled), default=self._spoke)
         self._state.decide(self.spec.lead)
         final = self._state.stable[self._taken :]
-        if common_prefix(_texts(final), _texts(reading)) < len(final):  # of two as good as each other, the other one
+        if common_prefix(_texts(final), _texts(reading)) < len(final):  # that reading was given up
             reading = self._reading(log_probs[self._settled - base :])
         yield from self._final(final, reading[len(final) :][:1])
         yield from self._partial(reading[len(final) :])
