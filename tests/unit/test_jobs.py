@@ -70,7 +70,7 @@ def job(source: str, dest: Path | str, workers: Loop | None = None, **options: A
 
 def contents(dest: Path) -> dict[str, bytes]:
     """Every file of a place, but for what is said to people only."""
-    read = {path.name: path.read_bytes() for path in sorted(dest.iterdir())}
+    read = {path.relative_to(dest).as_posix(): path.read_bytes() for path in sorted(dest.rglob("*")) if path.is_file()}
     read.pop("job.json", None)
     return read
 
@@ -130,7 +130,9 @@ def test_a_job_killed_at_any_change_ends_as_if_it_never_was(tmp_path: Path, suff
                 killed = True
             else:
                 killed = False
-        (dest / ".sonant-0123.tmp").touch()  # as kill -9 may leave it
+        for folder in (dest, dest / "files" / "a"):  # as kill -9 may leave them
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".sonant-0123.tmp").touch()
         tally, workers = job(source, dest, suffix=suffix)
         assert contents(dest) == whole
         assert tally.kept + tally.done == 20

@@ -228,8 +228,7 @@ class _Job:
                     file.write(line + b"\n")
         else:
             self.store.remove(FAILURES)
-        unfinished = {name for name in self.store.names() if name.startswith(".sonant-") and name.endswith(".tmp")}
-        for name in sorted({*self._there, *self._journals, *unfinished} - self._current):
+        for name in sorted({*self._there, *self._journals, *self.store.unfinished()} - self._current):
             self.store.remove(name)
 
     def _fail(self, block: Block, place: int, task: Task, sentence: str) -> None:

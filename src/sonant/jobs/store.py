@@ -26,6 +26,10 @@ class Store(Protocol):
         """Of the files right in it, sorted."""
         ...
 
+    def unfinished(self) -> list[str]:
+        """Files in it and below that were being written when a process was killed."""
+        ...
+
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """A file's bytes, to read."""
         ...
@@ -50,6 +54,9 @@ class FolderStore:
 
     def names(self) -> list[str]:
         return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file())
+
+    def unfinished(self) -> list[str]:
+        return [place.relative_to(self.folder).as_posix() for place in self.folder.rglob(".sonant-*.tmp")]
 
     @contextmanager
     def open(self, name: str) -> Generator[BinaryIO]:
@@ -94,6 +101,9 @@ class RemoteStore:
             listed = cast("list[dict[str, Any]]", self.files.ls(self.path, detail=True))
             return sorted(str(entry["name"]).rpartition("/")[2] for entry in listed if entry["type"] == "file")
         return []
+
+    def unfinished(self) -> list[str]:
+        return []  # a store shows what is complete
 
     @contextmanager
     def open(self, name: str) -> Generator[BinaryIO]:
