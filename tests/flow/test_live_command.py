@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pty
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from flow.conftest import SAID
 from flow.serving import wav
 from flow.test_command import run
 from sonant import audio, subtitles
+from sonant.stream import StreamSpec
 
 RATE = 16000
 COMMAND = [sys.executable, "-m", "sonant", "live", "--precision", "fp32"]
@@ -39,6 +42,17 @@ def test_a_file_is_captioned_in_every_form(
     for path in (srt, vtt, hls / "captions-000000.vtt"):
         assert subtitles.read(path).text == SAID.capitalize()
     assert "#EXT-X-ENDLIST" in (hls / "captions.m3u8").read_text()
+
+
+def test_the_command_has_the_times_of_streams() -> None:
+    """Said twice, so that the command's help need not import what hears."""
+    from sonant.cli import live
+
+    defaults = {name: parameter.default for name, parameter in inspect.signature(live.run).parameters.items()}
+    spec = asdict(StreamSpec())
+    assert {name: defaults[name] for name in spec if name in defaults} == {
+        name: spec[name] for name in ("step", "window", "margin", "endpoint")
+    }
 
 
 def test_a_stream_of_speech_is_what_the_transcript_of_it_is(asr: sonant.Recognizer, example: Path) -> None:

@@ -57,7 +57,7 @@ def run(
     patience: Annotated[
         float, typer.Option(help="Seconds without sound after which a lost address is taken to be over.", min=0.0)
     ] = 60.0,
-    step: Annotated[float, typer.Option(help="Seconds of new sound after which the model hears again.")] = 0.4,
+    step: Annotated[float, typer.Option(help="Seconds of new sound after which the model hears again.")] = 0.32,
     window: Annotated[float, typer.Option(help="Seconds that the model hears each time.")] = 8.0,
     margin: Annotated[float, typer.Option(help="Seconds after which letters are final at the latest.")] = 1.0,
     endpoint: Annotated[float, typer.Option(help="Seconds of a pause that ends a segment.")] = 0.8,
