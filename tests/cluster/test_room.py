@@ -15,18 +15,17 @@ pytestmark = [
 ]
 
 
-class Guest:
-    """Somebody else's work."""
-
-    def ready(self) -> None:
-        pass
-
-
 def test_want_of_room_is_told_and_waited_out(cluster: Any) -> None:
     import ray
 
     from sonant.cluster.connection import connected
     from sonant.cluster.serving import Replicas, deployed
+
+    class Guest:  # in here, so that it travels as it is: its machine knows no tests
+        """Somebody else's work."""
+
+        def ready(self) -> None:
+            pass
 
     settings = {"device": "cpu", "precision": "fp32", "threads": 2, "lm": None, "lexicon": None, "hotwords": None}
     told: list[str] = []
