@@ -14,6 +14,7 @@ from sonant.data.augment import (
     coloured_noise,
     limit_band,
     spoil,
+    transform_size,
 )
 
 RATE = 16000
@@ -100,6 +101,20 @@ def test_hardship_scales_the_probabilities_and_no_gain() -> None:
     assert np.array_equal(spoil(tone(), RATE, Spoiling(noise=1.0, room=1.0, band=1.0), random(), 0.0), tone())
     half = [spoil(tone(), RATE, Spoiling(noise=1.0), random(seed), 0.5) for seed in range(60)]
     assert 15 < sum(np.array_equal(row, tone()) for row in half) < 45
+
+
+def test_any_length_is_kept_and_transformed_at_a_quick_size() -> None:
+    for num_samples in (1, 2, 17, 1000, 99_991):  # 99,991 is a prime number
+        size = transform_size(num_samples)
+        assert num_samples <= size <= max(1.25 * num_samples, 16)
+        assert (1 << 20) * 45 % size == 0  # no prime factor above five
+        for heard in (
+            coloured_noise(num_samples, random()),
+            add_room(np.ones(num_samples, np.float32), RATE, random()),
+            limit_band(np.ones(num_samples, np.float32), RATE, random()),
+        ):
+            assert heard.shape == (num_samples,)
+            assert heard.dtype == np.float32
 
 
 def test_recorded_noise_takes_the_place_of_the_synthetic() -> None:

@@ -71,13 +71,13 @@ def change_gain(samples: FloatArray, limit_db: float, generator: Generator) -> F
 
 def coloured_noise(num_samples: int, generator: Generator) -> FloatArray:
     """Noise whose power falls (or rises) with frequency by an exponent between blue (-1) and brown (2)."""
-    size = max(num_samples, 2)
-    spectrum = np.fft.rfft(generator.standard_normal(size))
-    tilt = np.arange(len(spectrum), dtype=np.float64)
+    size = transform_size(num_samples)
+    spectrum = np.fft.rfft(generator.standard_normal(size, np.float32))
+    tilt = np.arange(len(spectrum), dtype=np.float32)
     tilt[0] = 1.0
-    tilt = (tilt / tilt[-1]) ** (-generator.uniform(-1.0, 2.0) / 2)
+    tilt = (tilt / tilt[-1]) ** np.float32(-generator.uniform(-1.0, 2.0) / 2)
     tilt[0] = 0.0
-    return np.fft.irfft(spectrum * tilt, size)[:num_samples].astype(np.float32)
+    return np.fft.irfft(spectrum * tilt, size)[:num_samples]
 
 
 def add_noise(samples: FloatArray, noise: FloatArray, ratio_db: float) -> FloatArray:
@@ -96,8 +96,8 @@ def add_room(samples: FloatArray, sample_rate: int, generator: Generator) -> Flo
     time = np.arange(1, max(int(seconds * sample_rate), 2)) / sample_rate
     tail = generator.standard_normal(len(time)) * 10 ** (-3 * time / seconds)
     tail *= generator.uniform(0.1, 0.7) / np.sqrt(np.square(tail).sum())
-    size = len(samples) + len(time)
-    impulse = np.concatenate([[1.0], tail])
+    size = transform_size(len(samples) + len(time))
+    impulse = np.concatenate([[1.0], tail], dtype=np.float32)
     heard = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(impulse, size), size)[: len(samples)]
     power, now = np.mean(np.square(samples, dtype=np.float64)), np.mean(np.square(heard))
     return (heard * (np.sqrt(power / now) if now else 1.0)).astype(np.float32)
@@ -105,9 +105,16 @@ def add_room(samples: FloatArray, sample_rate: int, generator: Generator) -> Flo
 
 def limit_band(samples: FloatArray, sample_rate: int, generator: Generator) -> FloatArray:
     """Highs and lows taken away softly, and the rest tilted, as by telephones and cheap microphones."""
-    spectrum = np.fft.rfft(samples)
-    hertz = np.linspace(0, sample_rate / 2, len(spectrum))
+    size = transform_size(len(samples))
+    spectrum = np.fft.rfft(samples, size)
+    hertz = np.linspace(0, sample_rate / 2, len(spectrum), dtype=np.float32)
     high, low = generator.uniform(0.35, 0.98) * sample_rate / 2, generator.uniform(0, 300)
     tilt = (np.maximum(hertz, 50) / 1000) ** generator.uniform(-0.4, 0.4)
     gain = tilt / (1 + (hertz / high) ** 16) / (1 + (low / np.maximum(hertz, 1)) ** 8)
-    return np.fft.irfft(spectrum * gain, len(samples)).astype(np.float32)
+    return np.fft.irfft(spectrum * gain, size)[: len(samples)]
+
+
+def transform_size(num_samples: int) -> int:
+    """The next size whose Fourier transform is quick: of a prime number of samples it takes ten times as long."""
+    unit = 1 << max(num_samples.bit_length() - 4, 1)
+    return next(unit * parts for parts in (8, 9, 10, 12, 15, 16) if unit * parts >= num_samples)
