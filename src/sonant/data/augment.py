@@ -77,7 +77,7 @@ def coloured_noise(num_samples: int, generator: Generator) -> FloatArray:
     tilt[0] = 1.0
     tilt = (tilt / tilt[-1]) ** np.float32(-generator.uniform(-1.0, 2.0) / 2)
     tilt[0] = 0.0
-    return np.fft.irfft(spectrum * tilt, size)[:num_samples]
+    return np.fft.irfft(spectrum * tilt, size)[:num_samples].astype(np.float32, copy=False)
 
 
 def add_noise(samples: FloatArray, noise: FloatArray, ratio_db: float) -> FloatArray:
@@ -111,7 +111,7 @@ def limit_band(samples: FloatArray, sample_rate: int, generator: Generator) -> F
     high, low = generator.uniform(0.35, 0.98) * sample_rate / 2, generator.uniform(0, 300)
     tilt = (np.maximum(hertz, 50) / 1000) ** generator.uniform(-0.4, 0.4)
     gain = tilt / (1 + (hertz / high) ** 16) / (1 + (low / np.maximum(hertz, 1)) ** 8)
-    return np.fft.irfft(spectrum * gain, size)[: len(samples)]
+    return np.fft.irfft(spectrum * gain, size)[: len(samples)].astype(np.float32, copy=False)
 
 
 def transform_size(num_samples: int) -> int:
