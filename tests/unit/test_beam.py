@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import groupby, pairwise, product
 from pathlib import Path
 
@@ -146,6 +147,23 @@ def test_a_model_of_characters_is_exact(seed: int, tmp_path: Path) -> None:
     emissions = noise(seed, 6, SCRIPT)
     found = BeamDecoder(SCRIPT, lm, recombine=False, nbest=4, lm_weight=0.8, word_bonus=0.1, **WIDE).decode(emissions)
     assert_exact(found, judged(emissions, None, lm, alpha=0.8, bonus=0.1), 4)
+
+
+@pytest.mark.parametrize("blank_skip", [1.0, 0.999])
+def test_a_penalised_blank_is_a_blank_that_is_less_likely(blank_skip: float, lm: LanguageModel) -> None:
+    """Frames of blanks that are skipped lose what others lose."""
+    emissions = noise(4, 8)
+    emissions.log_probs[3] = np.log([0.99997, 1e-5, 1e-5, 1e-5])
+    less = emissions.log_probs - np.float32([0.7, 0.0, 0.0, 0.0])
+    sums = np.logaddexp.reduce(less, axis=1, keepdims=True)
+    options = {**WIDE, "recombine": False, "nbest": 5, "blank_skip": blank_skip}
+    expected = BeamDecoder(VOCABULARY, lm, **options).decode(replace(emissions, log_probs=less - sums))
+    found = BeamDecoder(VOCABULARY, lm, blank_penalty=0.7, **options).decode(emissions)
+    assert [h.text for h in found] == [h.text for h in expected]
+    assert [h.acoustic - sums.sum() for h in found] == pytest.approx([h.acoustic for h in expected], abs=1e-4)
+    unsure = Emissions(np.log(np.float32([[0.6, 0.01, 0.38, 0.01]])), 0.02, VOCABULARY)
+    heard = [BeamDecoder(VOCABULARY, word_bonus=0, blank_penalty=p).decode(unsure)[0].text for p in (0.0, 0.4, 0.5)]
+    assert heard == ["", "", "A"]  # ln(0.6 / 0.38) is 0.457
 
 
 def test_spellings_of_one_word_add_up() -> None:
@@ -441,6 +459,7 @@ def test_integers_and_other_vocabularies_are_refused() -> None:
     [
         ({"beam_size": 0}, "beam_size must be at least 1"),
         ({"lm_weight": math.nan}, "lm_weight must be a finite number"),
+        ({"blank_penalty": math.nan}, "blank_penalty must be a finite number"),
         ({"score_threshold": -1.0}, "score_threshold must be above 0"),
         ({"beam_size": 1.5}, "beam_size must be a whole number, but is 1.5"),
         ({"lm_weight": "1"}, "lm_weight must be a number, but is '1'"),

@@ -11,7 +11,7 @@ from sonant.data.manifest import Utterance
 from sonant.decode.beam import BeamDecoder, BeamSettings
 from sonant.decode.lm import LanguageModel
 from sonant.errors import DataError, OptionError
-from sonant.train.tune import SPACE, Trial, Tuner, Tuning, _choose, _even
+from sonant.train.tune import Trial, Tuner, Tuning, _choose, _even
 from sonant.types import Emissions
 from unit.test_beam import SCRIPT, VOCABULARY, log_softmax, model, spell
 
@@ -97,7 +97,7 @@ def test_a_lucky_trial_does_not_win() -> None:
 
 
 def test_points_fill_the_space_evenly() -> None:
-    points = _even(64, len(SPACE))
+    points = _even(64, 3)
     assert points.shape == (64, 3)
     assert ((points >= 0) & (points < 1)).all()
     cells = {tuple(cell) for cell in (points * 3).astype(int)}

@@ -57,7 +57,7 @@ def tune(
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:
-    """Find lm_weight, word_bonus, unknown_penalty and the beam that make the fewest errors, and keep them.
+    """Find lm_weight, word_bonus, unknown_penalty, blank_penalty and the beam that make the fewest errors; keep them.
 
     They are written into the model's folder with the language model, so that the model decodes with them from then on.
     Take speech that neither model was trained on. What was heard is kept in the cache: the next search starts at once.

@@ -40,6 +40,8 @@ class BeamSettings:
     """Taken off for each word outside the lexicon; None (or infinity) makes such words impossible."""
     letter_penalty: float = 3.0
     """Taken off for each letter of a word outside the lexicon; without it, words run together."""
+    blank_penalty: float = 0.0
+    """Taken off the blank in every frame; 1 or so helps models that would rather write nothing than guess."""
     beam_size: int = 100
     """Hypotheses that are kept from frame to frame, at most."""
     score_threshold: float = 16.0
@@ -69,7 +71,7 @@ class BeamSettings:
             wanted, kind = ("a whole number", Integral) if name in ("beam_size", "nbest") else ("a number", Real)
             if not isinstance(value, kind) and (name, value) != ("unknown_penalty", None):
                 raise OptionError(f"{name} must be {wanted}, but is {value!r}; leave it out for the default.")
-        numbers = {name: getattr(self, name) for name in ("lm_weight", "word_bonus", "letter_penalty")}
+        numbers = {name: getattr(self, name) for name in ("lm_weight", "word_bonus", "letter_penalty", "blank_penalty")}
         for name, value in numbers.items():
             if not isfinite(value):
                 raise OptionError(f"{name} must be a finite number, but is {value}; leave it out for the default.")

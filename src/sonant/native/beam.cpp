@@ -69,7 +69,7 @@ void BeamState::rest(float blank) {
             h.token = kNever;
         }
     rested_ = true;
-    acoustic_offset_ += static_cast<double>(blank);
+    acoustic_offset_ += static_cast<double>(blank - search_->options.blank_penalty);
 }
 
 void BeamState::step(const float* row, float peak) {
@@ -158,7 +158,7 @@ BeamState::Candidate BeamState::child_of(std::uint32_t i, Move move) const {
 void BeamState::stay(std::uint32_t i, const float* row) {
     const BeamOptions& options = search_->options;
     const Hypothesis& h = beam_[i];
-    const float blank = h.total + std::max(row[options.blank], kFloor);
+    const float blank = h.total + std::max(row[options.blank], kFloor) - options.blank_penalty;
     float token = kNever;
     if (!h.between_words())
         token = h.token + row[h.last];

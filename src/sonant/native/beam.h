@@ -39,6 +39,7 @@ struct BeamOptions {
     bool open = true;              // words outside the lexicon are possible
     float unknown_penalty = 0.0f;  // for each such word
     float letter_penalty = 0.0f;   // for each of its letters
+    float blank_penalty = 0.0f;    // off the blank's log-probability in every frame
     bool recombine = true;         // False: only paths of the same text share a place
     bool rivals = false;           // keep what n-best lists need
     bool bounded = true;           // hotwords begin and end with words

@@ -68,6 +68,7 @@ void init_search(BeamSearch* self, const std::vector<bool>& written, std::uint32
     options.open = flag("open");
     options.unknown_penalty = number("unknown_penalty");
     options.letter_penalty = number("letter_penalty");
+    options.blank_penalty = number("blank_penalty");
     options.recombine = flag("recombine");
     options.rivals = flag("rivals");
     options.bounded = flag("bounded");

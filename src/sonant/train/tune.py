@@ -24,7 +24,12 @@ from sonant.train.evaluate import fields_of
 from sonant.train.scores import Evaluation, Normalisation, Scored
 from sonant.types import Emissions, Progress
 
-SPACE = {"lm_weight": (0.0, 2.5), "word_bonus": (-1.0, 5.0), "unknown_penalty": (0.0, 15.0)}
+SPACE = {
+    "lm_weight": (0.0, 2.5),
+    "word_bonus": (-2.0, 4.0),
+    "unknown_penalty": (0.0, 15.0),
+    "blank_penalty": (0.0, 2.0),
+}
 """Where the first trials lie; the others may leave it, but for what is no weight or penalty below 0."""
 BOXES = (0.2, 0.1, 0.05)
 """Half the width of the boxes that follow, as a part of the space."""
