@@ -105,7 +105,8 @@ def choose_decoder(
         known = read_words(own.known_words)
     listed = own.lexicon if lexicon is None else lexicon
     opened = open_lm(own.lm, lm_progress)
-    return BeamDecoder(vocabulary, opened, listed, hotwords, known_words=known, **{**own.settings, **beam})
+    given: dict[str, Any] = {"known_words": known, "priors": own.priors, **own.settings, **beam}
+    return BeamDecoder(vocabulary, opened, listed, hotwords, **given)
 
 
 class Recognizer:

@@ -110,6 +110,8 @@ def test_a_tuned_model_decodes_with_what_was_found(
     asr = sonant.load("tuned", precision="fp32")
     assert isinstance(asr.decoder, sonant.BeamDecoder)
     assert {name: asr.transcribe(example).settings[name] for name in stored["beam"]} == stored["beam"]
+    assert asr.decoder.priors == stored["priors"]
+    assert sum(stored["priors"].values()) == pytest.approx(1, abs=1e-3)
     assert sonant.load("tuned", precision="fp32", lm=False).decoder.name == "greedy"
     assert run(monkeypatch, "transcribe", example, "--model", "tuned", "--greedy", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["settings"]["decoder"] == "greedy"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sonant.decode.beam import BeamDecoder
 from sonant.decode.greedy import GreedyDecoder
 from sonant.decode.lm import LanguageModel, convert_lm
+from sonant.decode.priors import token_priors
 from sonant.errors import OptionError, VocabularyError
 from sonant.subtitles import from_json, to_json
 from sonant.types import Emissions, FloatArray, Hypothesis, Segment, Transcript, Vocabulary
@@ -149,21 +150,32 @@ def test_a_model_of_characters_is_exact(seed: int, tmp_path: Path) -> None:
     assert_exact(found, judged(emissions, None, lm, alpha=0.8, bonus=0.1), 4)
 
 
-@pytest.mark.parametrize("blank_skip", [1.0, 0.999])
-def test_a_penalised_blank_is_a_blank_that_is_less_likely(blank_skip: float, lm: LanguageModel) -> None:
-    """Frames of blanks that are skipped lose what others lose."""
+@pytest.mark.parametrize("skip", [1.0, 0.999])
+def test_priors_are_divided_out(skip: float, lm: LanguageModel) -> None:
+    """The same as emissions that were divided by them before; frames of blanks that are skipped count alike."""
     emissions = noise(4, 8)
-    emissions.log_probs[3] = np.log([0.99997, 1e-5, 1e-5, 1e-5])
-    less = emissions.log_probs - np.float32([0.7, 0.0, 0.0, 0.0])
+    emissions.log_probs[3] = np.log([1 - 3e-6, 1e-6, 1e-6, 1e-6])
+    priors = {"<pad>": 0.6, "|": 0.1, "A": 0.2, "B": 0.1}
+    less = emissions.log_probs - np.float32(0.7) * np.log(np.float32([*priors.values()]))
     sums = np.logaddexp.reduce(less, axis=1, keepdims=True)
-    options = {**WIDE, "recombine": False, "nbest": 5, "blank_skip": blank_skip}
+    options = {**WIDE, "recombine": False, "nbest": 5, "blank_skip": skip}
     expected = BeamDecoder(VOCABULARY, lm, **options).decode(replace(emissions, log_probs=less - sums))
-    found = BeamDecoder(VOCABULARY, lm, blank_penalty=0.7, **options).decode(emissions)
+    found = BeamDecoder(VOCABULARY, lm, priors=priors, prior_weight=0.7, **options).decode(emissions)
     assert [h.text for h in found] == [h.text for h in expected]
     assert [h.acoustic - sums.sum() for h in found] == pytest.approx([h.acoustic for h in expected], abs=1e-4)
-    unsure = Emissions(np.log(np.float32([[0.6, 0.01, 0.38, 0.01]])), 0.02, VOCABULARY)
-    heard = [BeamDecoder(VOCABULARY, word_bonus=0, blank_penalty=p).decode(unsure)[0].text for p in (0.0, 0.4, 0.5)]
-    assert heard == ["", "", "A"]  # ln(0.6 / 0.38) is 0.457
+    assert found != BeamDecoder(VOCABULARY, lm, **options).decode(emissions)
+
+
+def test_priors_are_the_mean_of_what_is_heard() -> None:
+    rows = np.log(np.float32([[0.65, 1e-9, 0.35, 1e-9], [0.9, 1e-9, 0.08, 1e-9], [0.9, 1e-9, 0.12, 1e-9]]))
+    one, two = Emissions(rows[:1], 0.02, VOCABULARY), Emissions(rows[1:], 0.02, VOCABULARY)
+    priors = token_priors([one, two])
+    assert priors == pytest.approx({"<pad>": 0.816667, "A": 0.183333}, abs=1e-6)
+    heard = [
+        BeamDecoder(VOCABULARY, word_bonus=0, priors=priors, prior_weight=weight).decode(one)[0].text
+        for weight in (0.0, 0.41, 0.42)  # ln(0.65 / 0.35) is 0.414 times ln(0.8167 / 0.1833)
+    ]
+    assert heard == ["", "", "A"]
 
 
 def test_spellings_of_one_word_add_up() -> None:
@@ -459,7 +471,8 @@ def test_integers_and_other_vocabularies_are_refused() -> None:
     [
         ({"beam_size": 0}, "beam_size must be at least 1"),
         ({"lm_weight": math.nan}, "lm_weight must be a finite number"),
-        ({"blank_penalty": math.nan}, "blank_penalty must be a finite number"),
+        ({"prior_weight": math.nan}, "prior_weight must be a finite number"),
+        ({"prior_weight": 0.5}, "nobody says how often; pass priors"),
         ({"score_threshold": -1.0}, "score_threshold must be above 0"),
         ({"beam_size": 1.5}, "beam_size must be a whole number, but is 1.5"),
         ({"lm_weight": "1"}, "lm_weight must be a number, but is '1'"),

@@ -175,6 +175,8 @@ def test_what_is_written_is_read_and_replaced_as_a_whole(tmp_path: Path) -> None
         ({"beam": {"beam_size": 0}}, "beam_size must be at least 1, but is 0"),
         ({"beam": {"beam_size": None}}, "must give beam_size a number, but gives None"),
         ({"beam": {"beam_size": 2.5}}, "must give beam_size a number, but gives 2.5"),
+        ({"priors": [0.5]}, "must give each token a probability as priors"),
+        ({"priors": {"a": 1.5}}, "must give each token a probability as priors"),
     ],
 )
 def test_a_damaged_description_is_one_sentence(tmp_path: Path, change: dict[str, object], sentence: str) -> None:

@@ -44,7 +44,7 @@ def found(tuner: Tuner) -> Tuning:
 
 def test_the_errors_that_are_told_are_those_of_the_settings(tuner: Tuner, found: Tuning, lm: LanguageModel) -> None:
     assert found.after.words.errors.total <= found.before.words.errors.total < found.greedy.words.errors.total
-    anew = BeamDecoder(VOCABULARY, lm, **found.settings)
+    anew = BeamDecoder(VOCABULARY, lm, priors=found.priors, **found.settings)
     texts = [anew.decode(emissions)[0].text for emissions in tuner.emissions]
     assert [scored.heard.upper() for scored in found.after.utterances] == texts
     assert found.settings["blank_skip"] == 1.0  # as the decoder was made

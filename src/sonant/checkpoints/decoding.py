@@ -48,6 +48,8 @@ class Decoding:
     """Those words of the language model, one a line, that are no unknown words; None: all are known."""
     settings: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
     """Fields of `BeamSettings`, as far as they are given."""
+    priors: Mapping[str, float] | None = None
+    """The probability of each token, whatever is said."""
 
 
 def read_decoding(folder: Path, checkpoint: Checkpoint) -> Decoding | None:
@@ -92,7 +94,20 @@ def _read_own(path: Path, language: str | None) -> Decoding | None:
             not isinstance(value, int if whole else int | float) or not isfinite(value)
         ):
             raise CheckpointError(f"{path} must give {name} a number, but gives {value!r}; tune again, {WITHOUT}.")
-    return Decoding(path, files["lm"], files["lexicon"], files["known_words"], cast("dict[str, Setting]", settings))
+    given = cast("dict[str, Setting]", settings)
+    return Decoding(path, files["lm"], files["lexicon"], files["known_words"], given, _priors(path, values))
+
+
+def _priors(path: Path, values: Mapping[str, Any]) -> dict[str, float] | None:
+    priors = values.get("priors")
+    if priors is None:
+        return None
+    listed = cast("dict[str, object]", priors).values() if isinstance(priors, dict) else [priors]
+    if not all(isinstance(prior, int | float) and 0 <= prior <= 1 for prior in listed):
+        raise CheckpointError(
+            f"{path} must give each token a probability as priors, but does not; tune again, {WITHOUT}."
+        )
+    return cast("dict[str, float]", priors)
 
 
 def _neighbour(path: Path, key: str, name: object) -> Path | None:

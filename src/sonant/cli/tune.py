@@ -57,7 +57,7 @@ def tune(
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:
-    """Find lm_weight, word_bonus, unknown_penalty, blank_penalty and the beam that make the fewest errors; keep them.
+    """Find lm_weight, word_bonus, unknown_penalty, prior_weight and the beam that make the fewest errors; keep them.
 
     They are written into the model's folder with the language model, so that the model decodes with them from then on.
     Take speech that neither model was trained on. What was heard is kept in the cache: the next search starts at once.
@@ -146,7 +146,7 @@ def keep(
         convert(checkpoint, place)
     rates = {name: rate.value for name, rate in rates_of(found).items()}
     tuned = {"manifest": manifest.name, "utterances": len(found.after.utterances), "unit": found.unit}
-    facts: dict[str, Any] = {"tuned": {**tuned, **rates, "held_out": found.held_out}}
+    facts: dict[str, Any] = {"priors": found.priors, "tuned": {**tuned, **rates, "held_out": found.held_out}}
     if checkpoint.languages and not new:  # a new folder holds one language alone
         facts["language"] = checkpoint.language
     write_decoding(place, files, found.settings, facts)
@@ -194,6 +194,7 @@ def as_json(found: Tuning, place: Path | None) -> dict[str, Any]:
     evaluations = {"greedy": found.greedy, "before": found.before, "after": found.after}
     return {
         "settings": found.settings,
+        "priors": found.priors,
         "unit": found.unit,
         "held_out": found.held_out,
         **{name: {key: summary(each)[key] for key in ("wer", "cer")} for name, each in evaluations.items()},

@@ -20,6 +20,7 @@ from sonant.decode.checks import checked
 from sonant.decode.hotwords import Phrases, has_bounds, hotword_phrases
 from sonant.decode.lexicon import Lexicon, letters_lexicon, read_lexicon, spell, writable
 from sonant.decode.lm import LanguageModel, open_lm
+from sonant.decode.priors import blank_skip, prior_offsets
 from sonant.decode.words import PAUSE
 from sonant.errors import OptionError, VocabularyError
 from sonant.types import Emissions, Hypothesis, Letter, Vocabulary, Word
@@ -40,8 +41,9 @@ class BeamSettings:
     """Taken off for each word outside the lexicon; None (or infinity) makes such words impossible."""
     letter_penalty: float = 3.0
     """Taken off for each letter of a word outside the lexicon; without it, words run together."""
-    blank_penalty: float = 0.0
-    """Taken off the blank in every frame; 1 or so helps models that would rather write nothing than guess."""
+    prior_weight: float = 0.0
+    """How much of how often each token comes anyway (`priors`) is taken out of what the model says: 0.3 to 0.6 where it
+    is unsure and would rather write nothing, or what is frequent, than guess."""
     beam_size: int = 100
     """Hypotheses that are kept from frame to frame, at most."""
     score_threshold: float = 16.0
@@ -71,7 +73,7 @@ class BeamSettings:
             wanted, kind = ("a whole number", Integral) if name in ("beam_size", "nbest") else ("a number", Real)
             if not isinstance(value, kind) and (name, value) != ("unknown_penalty", None):
                 raise OptionError(f"{name} must be {wanted}, but is {value!r}; leave it out for the default.")
-        numbers = {name: getattr(self, name) for name in ("lm_weight", "word_bonus", "letter_penalty", "blank_penalty")}
+        numbers = {name: getattr(self, name) for name in ("lm_weight", "word_bonus", "letter_penalty", "prior_weight")}
         for name, value in numbers.items():
             if not isfinite(value):
                 raise OptionError(f"{name} must be a finite number, but is {value}; leave it out for the default.")
@@ -107,7 +109,8 @@ class BeamDecoder:
     words of the model that the vocabulary can spell are the lexicon; without a model, too, any text goes. Words outside
     the lexicon cost `unknown_penalty` and `letter_penalty`. `hotwords` maps words and phrases to what each adds to a
     score (8 is much, 3 a little); they join the lexicon. Of the model's words, only `known_words` are no unknown ones,
-    where they are given and no lexicon is. Further settings: `BeamSettings`.
+    where they are given and no lexicon is. `priors` are what `prior_weight` takes out: the probability of each token,
+    whatever is said (`token_priors`). Further settings: `BeamSettings`.
 
     Raises `OptionError` for settings and files that cannot be, and `VocabularyError` for a lexicon, a model or hotwords
     that the vocabulary cannot spell.
@@ -123,10 +126,12 @@ class BeamDecoder:
         hotwords: Mapping[str, float] | None = None,
         *,
         known_words: Iterable[str] | None = None,
+        priors: Mapping[str, float] | None = None,
         **settings: Any,
     ) -> None:
         self.vocabulary = vocabulary
         self.settings = BeamSettings.of(settings)
+        self.priors = priors
         self.lm = open_lm(lm) if isinstance(lm, str | PathLike) else lm
         self._listens_for = self._words_of(lexicon, hotwords or {}, known_words)
         self.words = self._listens_for.lexicon.words
@@ -143,9 +148,10 @@ class BeamDecoder:
         counts = {"words": len(self.words), "hotwords": len(self._listens_for.boosts)}
         return {"decoder": self.name, "lm": lm, **counts, **settings}
 
-    def reweighed(self, **settings: Any) -> BeamDecoder:
+    def reweighed(self, priors: Mapping[str, float] | None = None, **settings: Any) -> BeamDecoder:
         """The same words and model under some other settings, without reading anything again."""
         other = copy(self)
+        other.priors = self.priors if priors is None else priors
         other.settings = BeamSettings.of({**asdict(self.settings), **settings})
         other._search = other._build(self._listens_for)  # noqa: SLF001  # of its own class
         return other
@@ -218,6 +224,7 @@ class BeamDecoder:
     def _build(self, words: _Words) -> native.BeamSearch:
         vocabulary, settings, free = self.vocabulary, self.settings, words.free
         unknown = inf if settings.unknown_penalty is None else settings.unknown_penalty
+        offsets = prior_offsets(self.priors, settings.prior_weight, vocabulary)
         numbers = {name: getattr(settings, name) for name in BeamSettings.__dataclass_fields__}
         search = native.BeamSearch(
             written=[writable(i, vocabulary) for i in range(len(vocabulary))],
@@ -230,6 +237,8 @@ class BeamDecoder:
             boosts=words.boosts,
             settings={
                 **numbers,
+                "offsets": offsets,
+                "blank_skip": blank_skip(settings.blank_skip, offsets, vocabulary),
                 "open": free or unknown < inf,
                 "unknown_penalty": 0.0 if free else min(unknown, 1e6),
                 "letter_penalty": 0.0 if free else settings.letter_penalty,

@@ -96,7 +96,7 @@ class BeamSearch:
         lm: LanguageModel | None,
         phrases: Sequence[tuple[Sequence[int], int]],
         boosts: Sequence[float],
-        settings: Mapping[str, float | bool],
+        settings: Mapping[str, float | bool | list[float]],
     ) -> None: ...
     def words_known(self) -> int: ...
 

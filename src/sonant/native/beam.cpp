@@ -2,6 +2,7 @@
 #include "beam.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "best_path.h"
@@ -51,7 +52,7 @@ void BeamState::feed(const float* log_probs, std::size_t num_frames, std::size_t
         const float blank = row[options.blank];
         const float peak = blank > options.blank_skip ? blank : highest(row, options.num_tokens);
         if (blank > options.blank_skip)
-            rest(blank);
+            rest(weighed(row)[options.blank]);
         else
             step(row, peak);
         ++frame_;
@@ -59,6 +60,16 @@ void BeamState::feed(const float* log_probs, std::size_t num_frames, std::size_t
         if (pause > 0 && blank_run_ == pause)
             close_all();
     }
+}
+
+// What the search takes for the log-probabilities of a frame.
+const float* BeamState::weighed(const float* row) {
+    const std::vector<float>& offsets = search_->options.offsets;
+    if (offsets.empty())
+        return row;
+    scores_.resize(offsets.size());
+    std::transform(row, row + offsets.size(), offsets.begin(), scores_.begin(), std::plus<>());
+    return scores_.data();
 }
 
 // A frame that is surely blank moves every hypothesis alike.
@@ -69,26 +80,29 @@ void BeamState::rest(float blank) {
             h.token = kNever;
         }
     rested_ = true;
-    acoustic_offset_ += static_cast<double>(blank - search_->options.blank_penalty);
+    acoustic_offset_ += static_cast<double>(blank);
 }
 
 void BeamState::step(const float* row, float peak) {
     const BeamOptions& options = search_->options;
+    const float* scores = weighed(row);
+    if (scores != row)
+        peak = highest(scores, options.num_tokens);
     begin_frame();
-    find_active(row, peak);
-    const bool separable = options.separator != kNoToken && row[options.separator] >= peak - options.token_threshold;
-    const float gain = separable ? row[options.separator] : kNever;
+    find_active(scores, peak);
+    const bool separable = options.separator != kNoToken && scores[options.separator] >= peak - options.token_threshold;
+    const float gain = separable ? scores[options.separator] : kNever;
     const auto size = static_cast<std::uint32_t>(beam_.size());
     if (separable) {  // the best hypothesis first: what it reaches is what all others are measured by
         find_endings(0, gain);
         close(gain, false);
     }
-    stay(0, row);
+    stay(0, scores);
     extend(0);
     for (std::uint32_t i = 1; separable && i < size; ++i)
         find_endings(i, gain);
     for (std::uint32_t i = 1; i < size; ++i) {
-        stay(i, row);
+        stay(i, scores);
         extend(i);
     }
     close(gain, false);  // last, when few are worth a look into the model, and what they need of it is at hand
@@ -139,12 +153,12 @@ void BeamState::close_all() {
     commit(nullptr);
 }
 
-void BeamState::find_active(const float* row, float peak) {
+void BeamState::find_active(const float* scores, float peak) {
     const float least = peak - search_->options.token_threshold;
     active_.clear();
     for (const std::uint32_t id : search_->letters)
-        if (row[id] >= least)
-            active_.push_back({id, row[id]});
+        if (scores[id] >= least)
+            active_.push_back({id, scores[id]});
     std::sort(active_.begin(), active_.end(),
               [](const Token& a, const Token& b) { return a.score > b.score || (a.score == b.score && a.id < b.id); });
 }
@@ -155,15 +169,15 @@ BeamState::Candidate BeamState::child_of(std::uint32_t i, Move move) const {
     return {h.blank, h.token, h.total, h.extra, kNever, i, h.last, kNone, h.history, h.spelling, h.node, h.hot, move};
 }
 
-void BeamState::stay(std::uint32_t i, const float* row) {
+void BeamState::stay(std::uint32_t i, const float* scores) {
     const BeamOptions& options = search_->options;
     const Hypothesis& h = beam_[i];
-    const float blank = h.total + std::max(row[options.blank], kFloor) - options.blank_penalty;
+    const float blank = h.total + std::max(scores[options.blank], kFloor);
     float token = kNever;
     if (!h.between_words())
-        token = h.token + row[h.last];
+        token = h.token + scores[h.last];
     else if (options.separator != kNoToken)  // separators before a word make no words
-        token = h.total + row[options.separator];
+        token = h.total + scores[options.separator];
     const float total = log_add(blank, token);
     if (hopeless(total + h.extra))
         return;

@@ -39,7 +39,7 @@ struct BeamOptions {
     bool open = true;              // words outside the lexicon are possible
     float unknown_penalty = 0.0f;  // for each such word
     float letter_penalty = 0.0f;   // for each of its letters
-    float blank_penalty = 0.0f;    // off the blank's log-probability in every frame
+    std::vector<float> offsets;    // added to the tokens' log-probabilities in every frame; none where it is empty
     bool recombine = true;         // False: only paths of the same text share a place
     bool rivals = false;           // keep what n-best lists need
     bool bounded = true;           // hotwords begin and end with words
@@ -170,12 +170,13 @@ private:
     };
 
     // One frame: begin_frame, any number of proposals, commit.
+    const float* weighed(const float* row);
     void step(const float* row, float peak);
     void rest(float blank);
     void close_all();
     void begin_frame();
-    void find_active(const float* row, float peak);
-    void stay(std::uint32_t i, const float* row);
+    void find_active(const float* scores, float peak);
+    void stay(std::uint32_t i, const float* scores);
     void extend(std::uint32_t i);
     float cost_of_departure(const Hypothesis& h) const;
     void go_on(std::uint32_t i, const Token& token, float from, Trie::Node child, float departure);
@@ -212,6 +213,7 @@ private:
     std::vector<Candidate> candidates_;
     std::vector<Loser> losers_;
     std::vector<Slot> table_;
+    std::vector<float> scores_;          // log-probabilities of the frame and offsets together
     std::vector<Token> active_;          // letters that the frame allows, likeliest first
     std::vector<Ending> endings_;        // that the model is to judge
     std::vector<Closing> closings_;      // of this frame

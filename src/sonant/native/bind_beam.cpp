@@ -68,7 +68,9 @@ void init_search(BeamSearch* self, const std::vector<bool>& written, std::uint32
     options.open = flag("open");
     options.unknown_penalty = number("unknown_penalty");
     options.letter_penalty = number("letter_penalty");
-    options.blank_penalty = number("blank_penalty");
+    options.offsets = nb::cast<std::vector<float>>(settings["offsets"]);
+    if (!options.offsets.empty() && options.offsets.size() != written.size())
+        throw nb::value_error("offsets must have one number a token");
     options.recombine = flag("recombine");
     options.rivals = flag("rivals");
     options.bounded = flag("bounded");

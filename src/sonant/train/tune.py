@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sonant.data.manifest import Utterance
 from sonant.decode.beam import BeamDecoder, BeamSettings
 from sonant.decode.greedy import GreedyDecoder
+from sonant.decode.priors import token_priors
 from sonant.errors import DataError, OptionError
 from sonant.train.evaluate import fields_of
 from sonant.train.scores import Evaluation, Normalisation, Scored
@@ -28,7 +29,7 @@ SPACE = {
     "lm_weight": (0.0, 2.5),
     "word_bonus": (-2.0, 4.0),
     "unknown_penalty": (0.0, 15.0),
-    "blank_penalty": (0.0, 2.0),
+    "prior_weight": (0.0, 0.8),
 }
 """Where the first trials lie; the others may leave it, but for what is no weight or penalty below 0."""
 BOXES = (0.2, 0.1, 0.05)
@@ -38,7 +39,7 @@ NEIGHBOURS = 0.1
 ALIKE = 1.001
 """Times the fewest errors up to which trials are alike."""
 FOLDS = 5
-LADDER = ((10, 8.0), (20, 8.0), (30, 10.0), (100, 12.0), (100, 16.0), (300, 18.0))
+LADDER = ((10, 8.0), (20, 8.0), (30, 10.0), (100, 12.0), (100, 16.0), (300, 18.0), (1000, 22.0))
 """Beam sizes and score thresholds, from fast to thorough."""
 MORE_ERRORS = 1.01
 """A faster beam may make so many times the errors of the best one."""
@@ -71,7 +72,9 @@ class Tuning:
     """What was found, and what it is worth."""
 
     settings: dict[str, float | int | bool | None]
-    """All that makes a `BeamDecoder` of the same words and model decode like this."""
+    """All that makes a `BeamDecoder` of the same words, model and `priors` decode like this."""
+    priors: Mapping[str, float]
+    """How often the model writes each token: what `prior_weight` weighs."""
     greedy: Evaluation
     before: Evaluation
     """The search with the weights it came with."""
@@ -98,7 +101,8 @@ class Tuner:
         threads: int = 1,
         seed: int = 0,
     ) -> None:
-        self.decoder, self.utterances, self.emissions = decoder, utterances, emissions
+        self.utterances, self.emissions = utterances, emissions
+        self.decoder = decoder.reweighed(priors=token_priors(emissions))
         self.normalisation = normalisation or Normalisation()
         self.threads, self.seed = threads, seed
         self.unit = "word" if decoder.vocabulary.space else "letter"
@@ -136,6 +140,7 @@ class Tuner:
         chosen = self.decoder.reweighed(**best, **_beam_of(rungs))
         return Tuning(
             settings={**self._given(), **best, **_beam_of(rungs)},
+            priors=self.decoder.priors or {},
             greedy=self._evaluate("greedy", GreedyDecoder()),
             before=self._evaluate("before", self.decoder),
             after=self._evaluate("after", chosen),
