@@ -44,17 +44,30 @@ std::string damaged(std::string bytes, bool text, bool head) {
     return bytes;
 }
 
-void ask(const std::string& path) {
-    const LanguageModel model(path);
+void ask(const LanguageModel& model) {
     LmState state = model.begin();
     for (int i = 0; i < 300; ++i) {
-        const LmStep step = model.step(state, static_cast<WordId>(below(model.num_words() + 2)));
+        const auto word = static_cast<WordId>(below(model.num_words() + 2));
+        model.prefetch(state, word);
+        const LmStep step = model.step(state, word);
         if (!(step.score >= kLowestScore && step.score <= -kLowestScore) || step.next >= model.num_contexts())
             std::abort();
         state = i % 9 ? step.next : static_cast<LmState>(engine());
     }
     for (WordId word = 0; word < std::min<std::size_t>(model.num_words(), 100); ++word)
         model.find(model.word(word));
+}
+
+// A file of our own, and what is made small of it.
+void ask(const std::string& given, const std::string& output) {
+    const LanguageModel model(given);
+    ask(model);
+    if (model.is_small())
+        return;
+    std::string made;
+    model.write_small([&](const char* piece, std::size_t size) { made.append(piece, size); });
+    write(output, made);
+    ask(LanguageModel(output));
 }
 
 void convert(const std::string& path, const std::string& bytes, bool arpa, const std::string& output) {
@@ -69,9 +82,10 @@ void convert(const std::string& path, const std::string& bytes, bool arpa, const
         builder = read_kenlm(MappedFile(path), [](std::uint64_t, std::uint64_t) {});
     }
     std::string made;
-    (arpa ? reader.builder() : *builder).write([&](const char* piece, std::size_t size) { made.append(piece, size); });
+    const auto sink = [&](const char* piece, std::size_t size) { made.append(piece, size); };
+    (arpa ? reader.builder() : *builder).write(sink, below(2) == 0);
     write(output, made);
-    ask(output);
+    ask(LanguageModel(output));
 }
 
 }  // namespace
@@ -87,7 +101,7 @@ int main(int count, char** words) {
             const std::string changed = damaged(bytes, arpa, turn % 3 == 0);
             write(given, changed);
             try {
-                own ? ask(given) : convert(given, changed, arpa, made);
+                own ? ask(given, made) : convert(given, changed, arpa, made);
             } catch (const std::runtime_error&) {
                 ++refused;
             }

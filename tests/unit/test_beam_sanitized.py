@@ -12,7 +12,10 @@ from sonant.decode.lm import convert_lm
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parent.parent / "src" / "sonant" / "native"
-SOURCES = ("beam.cpp", "beam_frame.cpp", "nbest.cpp", "lm.cpp", "mapped_file.cpp")
+SOURCES = (
+    *("beam.cpp", "beam_frame.cpp", "nbest.cpp", "lm.cpp", "lm_small.cpp", "lm_small_writer.cpp"),
+    *("mapped_file.cpp", "score_table.cpp"),
+)
 ARPA = """\\data\\
 ngram 1=5
 ngram 2=3

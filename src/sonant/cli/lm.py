@@ -30,6 +30,7 @@ verbs = typer.Typer(no_args_is_help=True, help="N-gram language models: build, c
 verbs.command("tune", short_help="Weights for a model, found on speech.")(tune)
 
 Model = Annotated[Path, typer.Argument(help="One of sonant's own files, an ARPA file (also packed), a KenLM binary.")]
+Small = Annotated[bool, typer.Option("--small", help="A quarter of the bytes; scores are rounded a little.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -46,6 +47,7 @@ def build(
     skip_marks: Annotated[
         bool, typer.Option("--skip-marks", help="Pass over <s>, </s> and <unk> in the text.")
     ] = False,
+    small: Small = False,
     memory: Annotated[str, typer.Option(help="For buffers; the more, the faster.")] = "1G",
     temp: Annotated[Path | None, typer.Option(help="Folder for temporary files, up to fifteen times the text.")] = None,
     debug: Debug = False,
@@ -58,7 +60,7 @@ def build(
             built = estimate_lm(
                 [cast("io.BufferedReader", sys.stdin.buffer) if text == "-" else text for text in texts],
                 output=output, arpa=arpa, order=order, prune=thresholds(prune),
-                vocabulary=read_words(vocabulary) if vocabulary else None, skip_marks=skip_marks,
+                vocabulary=read_words(vocabulary) if vocabulary else None, skip_marks=skip_marks, small=small,
                 memory=parse_bytes(memory), temporary=temp, progress=bar,
             )  # fmt: skip
         for note in built.notes:
@@ -71,6 +73,7 @@ def build(
 def convert(
     model: Model,
     output: Annotated[Path, typer.Argument(help="The file to write.")],
+    small: Small = False,
     debug: Debug = False,
 ) -> None:
     """Write a model as a file that is mapped into memory, opens in milliseconds and is shared between processes."""
@@ -78,7 +81,7 @@ def convert(
         from sonant.decode.lm import convert_lm
 
         with millions_bar(str(model)) as bar:
-            converted = convert_lm(model, output, bar)
+            converted = convert_lm(model, output, bar, small=small)
         print(f"{described(converted.counts)} in {output}")
 
 

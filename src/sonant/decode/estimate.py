@@ -67,6 +67,7 @@ def estimate_lm(
     prune: Sequence[int] = (),
     vocabulary: Iterable[str] | None = None,
     skip_marks: bool = False,
+    small: bool = False,
     memory: int = 1 << 30,
     temporary: str | PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -76,8 +77,9 @@ def estimate_lm(
     `output` is in sonant's own format, but an ARPA file, too, where it is named `.arpa` or `.arpa.gz`.
     A line is a sentence, words stand between ASCII white space, lines without words count for nothing. `prune` drops
     n-grams that occur at most so often, by order from 1; the last threshold holds for all longer ones. N-grams with a
-    word outside of `vocabulary` are dropped, too. Time is linear in the text. Memory is `memory` bytes for buffers,
-    what different words take, and for `output` the model itself; all else lies in nameless files in `temporary`.
+    word outside of `vocabulary` are dropped, too. `small` writes `output` in a quarter of the bytes, with rounded
+    scores. Time is linear in the text. Memory is `memory` bytes for buffers, what different words take, and for
+    `output` the model itself; all else lies in nameless files in `temporary`.
     Raises `DataError` for texts, `OptionError` for settings, and `OutputError` where something cannot be written.
     Heafield et al., Scalable modified Kneser-Ney language model estimation, ACL 2013.
     """
@@ -86,6 +88,8 @@ def estimate_lm(
     _check_places(sources, outputs)
     if output is not None and is_arpa(output):
         output, arpa = None, output
+    if small and output is None:
+        raise OptionError(f"An ARPA file cannot be small, but {arpa} is one; name an output in .lm.")
     folder = Path(temporary) if temporary is not None else Path(tempfile.gettempdir())
     with ExitStack() as stack:
         write_lm = None if output is None else stack.enter_context(open_output(output)).write
@@ -100,7 +104,7 @@ def estimate_lm(
             folder=os.fsencode(folder),
         )
         _read_all(model, sources, progress)
-        found = model.finish(write_arpa=write_arpa, write_lm=write_lm, progress=progress)
+        found = model.finish(write_arpa=write_arpa, write_lm=write_lm, small=small, progress=progress)
     return _described(found)
 
 

@@ -164,11 +164,16 @@ def _open_unkept(path: str | PathLike[str], progress: Progress | None) -> Langua
 
 
 def convert_lm(
-    path: str | PathLike[str], output: str | PathLike[str], progress: Progress | None = None
+    path: str | PathLike[str],
+    output: str | PathLike[str],
+    progress: Progress | None = None,
+    *,
+    small: bool = False,
 ) -> LanguageModel:
     """Write an ARPA file (also packed) or a KenLM binary as an own file, whole or not at all, and open that.
 
-    Takes about twice the memory of the file that is written; `progress` is told what it is told by `open_lm`. Raises
+    `small` asks for the layout of a quarter of the size, with rounded scores, which can be made of an own file, too.
+    Takes about twice the memory of the exact file; `progress` is told what it is told by `open_lm`. Raises
     `LanguageModelError` naming the line or the byte that is wrong, `OutputError`, and `OptionError` where the output
     has the name of an ARPA file, which cannot be written of a model that was read.
     """
@@ -178,14 +183,14 @@ def convert_lm(
         )
     with _reading(path) as file:
         start = file.read(len(KENLM_MAGIC))
-        if start.startswith(OWN_MAGIC):
-            raise LanguageModelError(f"{path} is one of sonant's own language models already; use it as it is.")
         file.seek(0)
-        if start == KENLM_MAGIC:
+        if start.startswith(OWN_MAGIC):
+            _convert_own(path, output, small)
+        elif start == KENLM_MAGIC:
             with open_output(output) as out, _telling(path, RuntimeError):
-                native.convert_kenlm(os.fsencode(path), out.write, progress)
+                native.convert_kenlm(os.fsencode(path), out.write, small, progress)
         else:
-            _convert_arpa(path, file, output, progress)
+            _convert_arpa(path, file, output, progress, small)
     return LanguageModel(output)
 
 
@@ -194,8 +199,16 @@ def is_arpa(path: str | PathLike[str]) -> bool:
     return Path(path).name.lower().endswith((".arpa", ".arpa.gz"))
 
 
+def _convert_own(path: str | PathLike[str], output: str | PathLike[str], small: bool) -> None:
+    model = LanguageModel(path)
+    if not small or model.native.is_small:
+        raise LanguageModelError(f"{path} is one of sonant's own language models already; use it as it is.")
+    with open_output(output) as out, _telling(path, RuntimeError):
+        model.native.write_small(out.write)
+
+
 def _convert_arpa(
-    path: str | PathLike[str], file: BufferedReader, output: str | PathLike[str], progress: Progress | None
+    path: str | PathLike[str], file: BufferedReader, output: str | PathLike[str], progress: Progress | None, small: bool
 ) -> None:
     size = os.fstat(file.fileno()).st_size
     reader = native.ArpaReader()
@@ -206,7 +219,7 @@ def _convert_arpa(
             if progress:
                 progress(file.tell(), size)
     with open_output(output) as out, _telling(path, RuntimeError):
-        reader.write(out.write)
+        reader.write(out.write, small)
 
 
 @contextmanager

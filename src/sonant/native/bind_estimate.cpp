@@ -59,10 +59,10 @@ sonant::Write writing(const nb::object& write) {
     };
 }
 
-nb::dict finish(KneserNey& model, const nb::object& write_arpa, const nb::object& write_lm,
+nb::dict finish(KneserNey& model, const nb::object& write_arpa, const nb::object& write_lm, bool small,
                 const nb::object& progress) {
     sonant::ArpaWriter arpa(writing(write_arpa));
-    sonant::LmWriter lm(writing(write_lm));
+    sonant::LmWriter lm(writing(write_lm), small);
     std::vector<sonant::ModelSink*> sinks;
     if (!write_arpa.is_none())
         sinks.push_back(&arpa);
@@ -106,5 +106,5 @@ void bind_estimate(nb::module_& module) {
             nb::arg("piece"))
         .def("end", [](KneserNey& model) { model.text().end(); }, nb::call_guard<nb::gil_scoped_release>())
         .def("finish", &finish, nb::kw_only(), nb::arg("write_arpa").none(), nb::arg("write_lm").none(),
-             nb::arg("progress").none());
+             nb::arg("small"), nb::arg("progress").none());
 }

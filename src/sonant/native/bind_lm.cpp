@@ -71,8 +71,8 @@ std::tuple<std::vector<float>, std::vector<bool>> score(const LanguageModel& mod
     return result;
 }
 
-// A KenLM binary as one of ours. `progress` is told how many steps of how many are done; Ctrl-C ends the work.
-void convert_kenlm(const nb::bytes& path, const nb::callable& write, const nb::object& progress) {
+// A KenLM binary as one of ours, `small` or exact. `progress` is told how many steps of how many are done; Ctrl-C ends the work.
+void convert_kenlm(const nb::bytes& path, const nb::callable& write, bool small, const nb::object& progress) {
     const std::string name(view(path));
     nb::gil_scoped_release release;
     const sonant::MappedFile file(name);
@@ -83,7 +83,7 @@ void convert_kenlm(const nb::bytes& path, const nb::callable& write, const nb::o
         if (!progress.is_none())
             progress(done, total);
     };
-    sonant::read_kenlm(file, tell)->write(writer(write));
+    sonant::read_kenlm(file, tell)->write(writer(write), small);
 }
 
 }  // namespace
@@ -97,6 +97,7 @@ void bind_lm(nb::module_& module) {
         .def_prop_ro("num_words", &LanguageModel::num_words)
         .def_prop_ro("num_contexts", &LanguageModel::num_contexts)
         .def_prop_ro("counts", &counts)
+        .def_prop_ro("is_small", &LanguageModel::is_small)
         .def_prop_ro("begin", &LanguageModel::begin)
         .def("find", [](const LanguageModel& self, const nb::bytes& word) { return self.find(view(word)); },
              nb::arg("word"))
@@ -104,9 +105,16 @@ void bind_lm(nb::module_& module) {
         .def("step", &step, nb::arg("state"), nb::arg("word"))
         .def("end", &LanguageModel::end, nb::arg("state"))
         .def("unigram", &LanguageModel::unigram, nb::arg("word"))
+        .def("write_small",
+             [](const LanguageModel& self, const nb::callable& write) {
+                 nb::gil_scoped_release release;
+                 self.write_small(writer(write));
+             },
+             nb::arg("write"))
         .def("score", &score, nb::arg("words"), nb::arg("begin") = true, nb::arg("end") = true);
 
-    module.def("convert_kenlm", &convert_kenlm, nb::arg("path"), nb::arg("write"), nb::arg("progress").none() = nb::none());
+    module.def("convert_kenlm", &convert_kenlm, nb::arg("path"), nb::arg("write"), nb::arg("small"),
+               nb::arg("progress").none() = nb::none());
 
     nb::class_<sonant::ArpaReader>(module, "ArpaReader")
         .def(nb::init<>())
@@ -118,10 +126,10 @@ void bind_lm(nb::module_& module) {
              },
              nb::arg("text"))
         .def("write",
-             [](sonant::ArpaReader& self, const nb::callable& write) {
+             [](sonant::ArpaReader& self, const nb::callable& write, bool small) {
                  nb::gil_scoped_release release;
                  self.finish();
-                 self.builder().write(writer(write));
+                 self.builder().write(writer(write), small);
              },
-             nb::arg("write"));
+             nb::arg("write"), nb::arg("small") = false);
 }

@@ -1,27 +1,19 @@
-// A back-off n-gram model as an automaton, read from a mapped file (lm_format.h). Natural logarithms throughout.
+// A back-off n-gram model as an automaton, read from a mapped file in either layout (lm_format.h, lm_small.h). Natural
+// logarithms throughout.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "lm_format.h"
+#include "lm_small.h"
 #include "mapped_file.h"
 
-#if defined(__GNUC__) || defined(__clang__)
-#define SONANT_PREFETCH(address) __builtin_prefetch(address)
-#else
-#define SONANT_PREFETCH(address) static_cast<void>(address)
-#endif
-
 namespace sonant {
-
-struct LmStep {
-    float score;   // ln p(word | context), back-off weights included
-    LmState next;  // the longest stored context after the word
-};
 
 // Immutable, so any number of threads may ask at once. Histories that no n-gram can tell apart have one state, which is
 // what lets a search merge its hypotheses. No number in the file is trusted: a hostile one gives wrong scores, never a
@@ -40,8 +32,11 @@ class LanguageModel {
 
     LmState begin() const noexcept { return begin_; }  // the context <s>; the empty one where the model has no <s>
     WordId find(std::string_view word) const noexcept;  // 0 where unknown
-    std::string_view word(WordId id) const noexcept { return words_.word(id); }
-    float unigram(WordId id) const noexcept { return bounded(unigrams_[id < num_words() ? id : 0].score); }
+    std::string_view word(WordId id) const noexcept { return is_small() ? small_->words.word(id) : words_.word(id); }
+    float unigram(WordId id) const noexcept {
+        id = id < header_.num_words ? id : 0;
+        return lm_file::bounded(is_small() ? small_->unigram(id).score : unigrams_[id].score);
+    }
 
     // What `word` costs in `state`, and the state after it. A number out of range is the unknown word, or the empty
     // context.
@@ -51,13 +46,16 @@ class LanguageModel {
     // most of what a big model's memory costs.
     void prefetch(LmState state, WordId word) const noexcept;
 
+    bool is_small() const noexcept { return contexts_ == nullptr; }  // which `step` has to load anyway
+
+    // Writes the model in the small layout, where it is not in that: a file in pieces from front to back.
+    void write_small(const std::function<void(const char* bytes, std::size_t size)>& sink) const;
+
     // ln p(</s> | context); 0 where the model has no </s>.
     float end(LmState state) const noexcept { return header_.end_word ? step(state, header_.end_word).score : 0.0f; }
 
   private:
-    static float bounded(float score) noexcept {  // NaN compares false, too
-        return score >= kLowestScore && score <= -kLowestScore ? score : kLowestScore;
-    }
+    void open_exact();
     LmState stored(LmState state) const noexcept { return state < header_.num_contexts ? state : kEmptyContext; }
     const lm_file::Arc* find_arc(LmState context, WordId word) const noexcept;
 
@@ -67,6 +65,7 @@ class LanguageModel {
     const lm_file::Unigram* unigrams_ = nullptr;
     const lm_file::Context* contexts_ = nullptr;
     const lm_file::Arc* arcs_ = nullptr;
+    std::unique_ptr<const lm_file::SmallModel> small_;  // in place of the four before
     LmState begin_ = kEmptyContext;
 };
 
@@ -87,6 +86,8 @@ inline const lm_file::Arc* LanguageModel::find_arc(LmState context, WordId word)
 inline void LanguageModel::prefetch(LmState state, WordId word) const noexcept {
     word = word < header_.num_words ? word : 0;
     state = stored(state);
+    if (is_small())
+        return small_->prefetch(state, word);
     SONANT_PREFETCH(unigrams_ + word);
     for (std::uint32_t level = 1; state != kEmptyContext && level < header_.order; ++level) {
         const lm_file::Context& context = contexts_[state];
@@ -99,6 +100,8 @@ inline void LanguageModel::prefetch(LmState state, WordId word) const noexcept {
 inline LmStep LanguageModel::step(LmState state, WordId word) const noexcept {
     word = word < header_.num_words ? word : 0;
     state = stored(state);
+    if (is_small())
+        return small_->step(state, word);
     SONANT_PREFETCH(unigrams_ + word);
     float backoffs = 0.0f;
     // A context has fewer words than the order: links that go in a circle end here.
@@ -108,12 +111,12 @@ inline LmStep LanguageModel::step(LmState state, WordId word) const noexcept {
         SONANT_PREFETCH(contexts_ + link);  // needed if there is no arc: fetched while the arc is looked for
         const lm_file::Arc* arc = context.may_have(word) ? find_arc(state, word) : nullptr;
         if (arc != nullptr)
-            return {bounded(backoffs + arc->score), stored(arc->next)};
+            return {lm_file::bounded(backoffs + arc->score), stored(arc->next)};
         backoffs += context.backoff;
         state = link;
     }
     const lm_file::Unigram& unigram = unigrams_[word];
-    return {bounded(backoffs + unigram.score), stored(unigram.next)};
+    return {lm_file::bounded(backoffs + unigram.score), stored(unigram.next)};
 }
 
 }  // namespace sonant

@@ -4,6 +4,8 @@
 #include <limits>
 #include <stdexcept>
 
+#include "lm_small_writer.h"
+
 namespace sonant {
 
 namespace {
@@ -249,15 +251,14 @@ void LmBuilder::close() {
         unigram.next = unigram.next == kNone ? kEmptyContext : unigram.next;
 }
 
-void LmBuilder::write(const Sink& sink) {
-    close();
+lm_file::Header LmBuilder::header() const noexcept {
     const auto id = [this](std::string_view word) {
         const WordId found = words.find(word);
         return found == kNoWord ? 0 : found;
     };
     lm_file::Header header{};
     std::memcpy(header.magic, lm_file::kMagic, sizeof(header.magic));
-    header.version = lm_file::kVersion;
+    header.version = lm_file::kExactVersion;
     header.order = static_cast<std::uint32_t>(order_);
     header.num_words = static_cast<std::uint32_t>(unigrams_.size());
     header.num_contexts = static_cast<std::uint32_t>(contexts_.size());
@@ -269,7 +270,17 @@ void LmBuilder::write(const Sink& sink) {
     header.text_bytes = words.text.size();
     std::copy(std::begin(counts_), std::end(counts_), header.counts);
     header.file_bytes = lm_file::Layout(header).end;
+    return header;
+}
 
+void LmBuilder::write(const Sink& sink, bool small) {
+    close();
+    const lm_file::Header header = this->header();
+    if (small) {
+        const auto is_free = [](const lm_file::Arc& arc) { return arc.context == kEmptyContext; };
+        arcs_.erase(std::remove_if(arcs_.begin(), arcs_.end(), is_free), arcs_.end());
+        return lm_file::write_small(header, {words.view(), unigrams_.data(), contexts_.data()}, std::move(arcs_), sink);
+    }
     const auto section = [&sink](const void* data, std::size_t bytes) {
         constexpr std::size_t piece = 1 << 24;
         const char padding[lm_file::kAlignment] = {};

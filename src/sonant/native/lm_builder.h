@@ -48,8 +48,8 @@ class LmBuilder {
     bool add(const WordId* ngram, int length, float score, float backoff = 0.0f);
 
     // The file, in pieces from front to back; the builder is used up. Every word must have come as a unigram, but <unk>,
-    // which gets 1e-100 where it has not.
-    void write(const Sink& sink);
+    // which gets 1e-100 where it has not. `small` is the layout of lm_small.h.
+    void write(const Sink& sink, bool small = false);
 
     Words words;
 
@@ -70,6 +70,7 @@ class LmBuilder {
     LmState longest_suffix(LmState context, WordId word) noexcept;
     float score_of(LmState context, WordId word) noexcept;
     void close();
+    lm_file::Header header() const noexcept;
 
     int order_;
     int length_ = 1;  // of what is being added

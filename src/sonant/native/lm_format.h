@@ -1,5 +1,6 @@
-// How an n-gram model lies in its file, version 2, little-endian: a header of 256 bytes, then six sections in this
-// order, each beginning at the next multiple of 64 bytes; their sizes follow from the header's counts alone.
+// How an n-gram model lies in its file, little-endian: a header of 256 bytes, then sections in a fixed order, each
+// beginning at the next multiple of 64 bytes; their sizes follow from the header's counts alone. There are two layouts,
+// which are versions to readers: the exact one, version 2, is here, the small one, version 3, in lm_small.h.
 //
 //   slots     u32 x num_slots       hash table of words: an id, or kNoWord
 //   offsets   u32 x num_words + 1   where each word begins in the text
@@ -18,10 +19,21 @@
 #include <cstring>
 #include <string_view>
 
+#if defined(__GNUC__) || defined(__clang__)
+#define SONANT_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define SONANT_PREFETCH(address) static_cast<void>(address)
+#endif
+
 namespace sonant {
 
 using WordId = std::uint32_t;   // 0 is <unk>
 using LmState = std::uint32_t;  // a stored context
+
+struct LmStep {
+    float score;   // ln p(word | context), back-off weights included
+    LmState next;  // the longest stored context after the word
+};
 
 constexpr LmState kEmptyContext = 0;
 constexpr WordId kNoWord = 0xffffffff;
@@ -32,16 +44,27 @@ constexpr float kLowestScore = -1e4f;           // minus infinity as a number th
 namespace lm_file {
 
 constexpr char kMagic[8] = {'s', 'o', 'n', 'a', 'n', 't', 'L', 'M'};
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kExactVersion = 2, kSmallVersion = 3;
 constexpr std::size_t kAlignment = 64;  // a cache line, which is also a bucket of arcs
 constexpr std::size_t kBucket = 4;
+
+inline float bounded(float score) noexcept {  // NaN compares false, too
+    return score >= kLowestScore && score <= -kLowestScore ? score : kLowestScore;
+}
 
 struct Header {
     char magic[8];
     std::uint32_t version, order;
     std::uint32_t num_words, num_contexts;
     WordId begin_word, end_word;  // <s> and </s>; 0 where the model has none
-    std::uint32_t num_buckets, longest_probe;
+    union {
+        std::uint32_t num_buckets;  // of the exact layout
+        std::uint32_t num_arcs;     // of the small one
+    };
+    union {
+        std::uint32_t longest_probe;
+        std::uint32_t next_bits;
+    };
     std::uint32_t num_slots, reserved;
     std::uint64_t text_bytes, file_bytes;
     std::uint64_t counts[kMaxOrder];  // of n-grams, by order
@@ -70,25 +93,32 @@ struct Arc {
 };
 static_assert(sizeof(Unigram) == 8 && sizeof(Context) == 16 && sizeof(Arc) * kBucket == kAlignment);
 
+// Gives sections their places, one after the other.
+class Places {
+  public:
+    std::uint64_t add(std::uint64_t bytes) noexcept {
+        const std::uint64_t begin = end;
+        end = (end + bytes + kAlignment - 1) / kAlignment * kAlignment;
+        return begin;
+    }
+
+    std::uint64_t end = sizeof(Header);
+};
+
 // Byte offsets of the sections, and the end of the file.
 struct Layout {
     std::uint64_t slots, offsets, text, unigrams, contexts, arcs, end;
 
     explicit Layout(const Header& header) noexcept {
-        std::uint64_t at = sizeof(Header);
-        const auto section = [&at](std::uint64_t count, std::uint64_t size) {
-            const std::uint64_t begin = at;
-            at = (at + count * size + kAlignment - 1) / kAlignment * kAlignment;
-            return begin;
-        };
+        Places places;
         // 32-bit counts: no product can overflow. text_bytes is checked to be below 2^32 before.
-        slots = section(header.num_slots, sizeof(WordId));
-        offsets = section(std::uint64_t{header.num_words} + 1, sizeof(std::uint32_t));
-        text = section(header.text_bytes, 1);
-        unigrams = section(header.num_words, sizeof(Unigram));
-        contexts = section(header.num_contexts, sizeof(Context));
-        arcs = section(header.num_buckets, kAlignment);
-        end = at;
+        slots = places.add(std::uint64_t{header.num_slots} * sizeof(WordId));
+        offsets = places.add((std::uint64_t{header.num_words} + 1) * sizeof(std::uint32_t));
+        text = places.add(header.text_bytes);
+        unigrams = places.add(std::uint64_t{header.num_words} * sizeof(Unigram));
+        contexts = places.add(std::uint64_t{header.num_contexts} * sizeof(Context));
+        arcs = places.add(std::uint64_t{header.num_buckets} * kAlignment);
+        end = places.end;
     }
 };
 
@@ -115,10 +145,11 @@ inline std::uint64_t hash_of(std::string_view word) noexcept {
     return mix(hash);
 }
 
-// What Words and the model share: the words of a file, or of a model that is being built. Trusts no stored number.
-struct WordView {
-    const WordId* slots = nullptr;
-    const std::uint32_t* offsets = nullptr;
+// The words of a file, or of a model that is being built. Trusts no stored number. `Numbers` gives a number by [index].
+template <typename Numbers>
+struct WordTable {
+    Numbers slots{};  // num_words or more where free
+    Numbers offsets{};
     const char* text = nullptr;
     std::uint32_t num_slots = 0, num_words = 0;
     std::uint64_t text_bytes = 0;
@@ -135,15 +166,16 @@ struct WordView {
         std::uint32_t slot = num_slots ? place(hash_of(wanted), num_slots) : 0;
         for (std::uint32_t probe = 0; probe < num_slots; ++probe) {
             const WordId id = slots[slot];
-            if (id == kNoWord)
+            if (id >= num_words)
                 return kNoWord;
-            if (id < num_words && word(id) == wanted)
+            if (word(id) == wanted)
                 return id;
             slot = slot + 1 == num_slots ? 0 : slot + 1;
         }
         return kNoWord;
     }
 };
+using WordView = WordTable<const std::uint32_t*>;
 
 }  // namespace lm_file
 

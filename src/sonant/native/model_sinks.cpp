@@ -105,7 +105,9 @@ void LmWriter::add(int order, const std::uint32_t* words, float log_prob, float 
 }
 
 void LmWriter::end() {
-    builder_->write([this](const char* bytes, std::size_t size) { write_({bytes, size}); });
+    saying_why([&] {
+        builder_->write([this](const char* bytes, std::size_t size) { write_({bytes, size}); }, small_);
+    });
     builder_.reset();
 }
 

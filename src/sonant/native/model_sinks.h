@@ -36,7 +36,7 @@ class ArpaWriter final : public ModelSink {
 // Holds the model in memory until it is written at the end.
 class LmWriter final : public ModelSink {
   public:
-    explicit LmWriter(Write write) : write_(std::move(write)) {}
+    LmWriter(Write write, bool small) : write_(std::move(write)), small_(small) {}
 
     void begin(const Words& words, const std::vector<std::uint64_t>& counts) override;
     void add(int order, const std::uint32_t* words, float log_prob, float log_backoff) override;
@@ -44,6 +44,7 @@ class LmWriter final : public ModelSink {
 
   private:
     Write write_;
+    bool small_;
     const Words* words_ = nullptr;
     std::optional<LmBuilder> builder_;
     std::vector<WordId> numbers_;  // the builder's, of our words
