@@ -188,7 +188,7 @@ def convert_lm(
             _convert_own(path, output, small)
         elif start == KENLM_MAGIC:
             with open_output(output) as out, _telling(path, RuntimeError):
-                native.convert_kenlm(os.fsencode(path), out.write, small, progress)
+                native.convert_kenlm(os.fsencode(path), out.write, progress, small)
         else:
             _convert_arpa(path, file, output, progress, small)
     return LanguageModel(output)

@@ -52,7 +52,7 @@ class KneserNey:
         *,
         write_arpa: Callable[[bytes], object] | None,
         write_lm: Callable[[bytes], object] | None,
-        small: bool,
+        small: bool = ...,
         progress: Callable[[str, int, int], object] | None,
     ) -> Estimate: ...
 
@@ -79,7 +79,10 @@ class LanguageModel:
     def score(self, words: list[bytes], begin: bool = ..., end: bool = ...) -> tuple[list[float], list[bool]]: ...
 
 def convert_kenlm(
-    path: bytes, write: Callable[[bytes], object], small: bool, progress: Callable[[int, int], object] | None = ...
+    path: bytes,
+    write: Callable[[bytes], object],
+    progress: Callable[[int, int], object] | None = ...,
+    small: bool = ...,
 ) -> None: ...
 
 class ArpaReader:

@@ -106,5 +106,5 @@ void bind_estimate(nb::module_& module) {
             nb::arg("piece"))
         .def("end", [](KneserNey& model) { model.text().end(); }, nb::call_guard<nb::gil_scoped_release>())
         .def("finish", &finish, nb::kw_only(), nb::arg("write_arpa").none(), nb::arg("write_lm").none(),
-             nb::arg("small"), nb::arg("progress").none());
+             nb::arg("small") = false, nb::arg("progress").none());
 }

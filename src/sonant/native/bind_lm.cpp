@@ -72,7 +72,7 @@ std::tuple<std::vector<float>, std::vector<bool>> score(const LanguageModel& mod
 }
 
 // A KenLM binary as one of ours, `small` or exact. `progress` is told how many steps of how many are done; Ctrl-C ends the work.
-void convert_kenlm(const nb::bytes& path, const nb::callable& write, bool small, const nb::object& progress) {
+void convert_kenlm(const nb::bytes& path, const nb::callable& write, const nb::object& progress, bool small) {
     const std::string name(view(path));
     nb::gil_scoped_release release;
     const sonant::MappedFile file(name);
@@ -113,8 +113,8 @@ void bind_lm(nb::module_& module) {
              nb::arg("write"))
         .def("score", &score, nb::arg("words"), nb::arg("begin") = true, nb::arg("end") = true);
 
-    module.def("convert_kenlm", &convert_kenlm, nb::arg("path"), nb::arg("write"), nb::arg("small"),
-               nb::arg("progress").none() = nb::none());
+    module.def("convert_kenlm", &convert_kenlm, nb::arg("path"), nb::arg("write"),
+               nb::arg("progress").none() = nb::none(), nb::arg("small") = false);
 
     nb::class_<sonant::ArpaReader>(module, "ArpaReader")
         .def(nb::init<>())
