@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -97,6 +97,16 @@ def encode(text: str, vocabulary: Vocabulary, *, unknown: bool = False) -> list[
             f"{'is' if len(outside) == 1 else 'are'} not among them; normalise the text, or leave it out."
         )
     return tokens
+
+
+def plain_letters(vocabulary: Vocabulary) -> tuple[Mapping[str, int], Callable[[str], str]]:
+    """ASCII letters with their tokens, none where tokens have several letters; and how a word gets the tokens' case.
+
+    `encode` spells a word of these letters alone just so.
+    """
+    spellings, case, longest = _spelling(vocabulary)
+    plain = {letter: token for letter, token in spellings.items() if letter.isascii()} if longest == 1 else {}
+    return plain, str.lower if case == "lower" else str.upper if case == "upper" else str
 
 
 def decode(tokens: Iterable[int], vocabulary: Vocabulary) -> str:

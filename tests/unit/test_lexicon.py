@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sonant.decode.lexicon import letters_lexicon, read_lexicon
+from sonant.decode.lexicon import letters_lexicon, read_lexicon, spell
 from sonant.errors import OptionError, VocabularyError
 from sonant.types import Vocabulary
 
@@ -61,5 +63,16 @@ def test_files_that_are_no_lexicon(tmp_path: Path) -> None:
 
 
 def test_words_of_a_model_keep_what_the_letters_can_spell() -> None:
-    lexicon, given = letters_lexicon(["<unk>", "<s>", "cab", "ç", "CAB", "ab"], LETTERS)
-    assert (lexicon.words, given) == (["CAB", "AB"], ["cab", "ab"])
+    lexicon, kept = letters_lexicon(["<unk>", "<s>", "cab", "ç", "CAB", "ab"], LETTERS)
+    assert (lexicon.words, kept) == (["CAB", "AB"], ["cab", "ab"])
+
+
+@pytest.mark.parametrize("vocabulary", [LETTERS, PHONES, Vocabulary(("<pad>", "b", "c", "ı", "ss", "s", "é"), blank=0)])
+@settings(max_examples=200)
+@given(word=st.text(st.sampled_from("abcABC'ßıſs\u212a\u0301eé |<>") | st.characters(), max_size=5))
+def test_plain_words_are_spelled_like_any_other(vocabulary: Vocabulary, word: str) -> None:
+    """The quick way for words of ASCII letters, beside letters of other scripts that become ASCII when capitals."""
+    expected = spell(word, vocabulary)
+    lexicon, _ = letters_lexicon([word], vocabulary)
+    assert lexicon.spellings == ([(expected, 0)] if expected else [])
+    assert lexicon.words == (["".join(vocabulary.tokens[i] for i in expected)] if expected else [])
