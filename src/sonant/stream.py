@@ -61,9 +61,9 @@ class StreamSpec:
     hold: float = 0.2
     """What must follow a word for it to be shown and agreed on; shorter ones show words before they are spelled to the
     end."""
-    doubt: float = 0.8
+    doubt: float = 0.6
     """The same for a word that the model is less sure of; shorter ones show such words earlier and take more back."""
-    lead: float = 2.5
+    lead: float = 3.5
     """How much likelier (natural logarithm) the best reading must be than all that differ from it for its words to be
     final; where infinite, there must be no other left."""
 
