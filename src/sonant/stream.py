@@ -61,7 +61,7 @@ class StreamSpec:
     hold: float = 0.2
     """What must follow a word for it to be shown and agreed on; shorter ones show words before they are spelled to the
     end."""
-    doubt: float = 0.6
+    doubt: float = 0.7
     """The same for a word that the model is less sure of; shorter ones show such words earlier and take more back."""
     lead: float = 3.5
     """How much likelier (natural logarithm) the best reading must be than all that differ from it for its words to be
