@@ -16,12 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from machine import describe, write_result  # isort: skip
+from sonant.plots.figures import library, save_figure
+from sonant.plots.themes import find_theme, styled
 
+from machine import RESULTS, describe, write_result  # isort: skip
+
+COLOURS = {"scratch": "#1c1f24", "clusters": "#0072B2", "contrastive": "#E69F00"}
 OBJECTIVES = {"contrastive": "pretrain-small", "clusters": "hubert-small"}
 WATCHED = ("contrastive", "masked", "accuracy", "masked_accuracy", "perplexity", "codes_used")
 
@@ -80,11 +85,44 @@ def part_of(manifest: Path, minutes: str, work: Path) -> Path:
     return part
 
 
-def with_lm(model: Path, dev: Path, lm: Path) -> dict:
-    """Error rates with weights chosen on DEV itself, and of weights chosen on other utterances; a beam of 100."""
-    found = json.loads(sonant("lm", "tune", str(dev), "--model", str(model), "--lm", str(lm), "--dry-run",
-                              "--beam", "100", "--trials", "16", "--format", "json"))  # fmt: skip
-    return {"greedy": found["greedy"], "lm": found["after"], "lm_held_out_wer": found["held_out"]}
+def with_lm(run: Path, dev: Path, lm: Path) -> dict:
+    """Error rates on DEV with a beam of 100 and weights chosen on every sixth of its utterances."""
+    few, tuned = run / "tuning.jsonl", run / "tuned"
+    few.write_text("".join(dev.read_text(encoding="utf-8").splitlines(keepends=True)[::6]), encoding="utf-8")
+    shutil.rmtree(tuned, ignore_errors=True)
+    sonant("lm", "tune", str(few), "--model", str(run / "model"), "--lm", str(lm), "--output", str(tuned),
+           "--beam", "100", "--trials", "24")  # fmt: skip
+    found = json.loads(sonant("evaluate", str(dev), "--model", str(tuned), "--format", "json"))
+    return {name: found[name] for name in ("wer", "cer")}
+
+
+def draw(cells: dict[str, dict[str, dict]], labelled: float, path: Path) -> None:
+    """Error rates over minutes of transcripts (of all of them, `labelled`): a line for each way to begin."""
+    theme = find_theme("light")
+    with styled(theme):
+        figure = library("matplotlib.figure").Figure(figsize=(7.2, 2.8), dpi=150, layout="constrained")
+        for axis, name, title in zip(
+            figure.subplots(1, 2),
+            ("cer", "wer"),
+            ("letter errors, greedy", "word errors, with the language model"),
+            strict=True,
+        ):
+            for kind, colour in COLOURS.items():
+                points = [
+                    (labelled if minutes == "all" else float(minutes), cell["best"] if name == "cer" else each)
+                    for minutes, kinds in cells.items()
+                    if (cell := kinds.get(kind)) and (each := cell.get("with_lm") or name == "cer")
+                ]
+                rates = [100 * (rate[name]["value"] if name == "wer" else rate[name]) for _, rate in points]
+                axis.plot([minutes for minutes, _ in points], rates, "o-", color=colour, label=kind, markersize=3)
+            minutes = [labelled if each == "all" else float(each) for each in cells]
+            axis.set_xscale("log")
+            axis.set_xticks(minutes, [f"{each:.0f}" for each in minutes], minor=False)
+            axis.set_xticks([], minor=True)
+            axis.set(xlabel="minutes of transcripts", ylabel="%", title=title)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.legend(frameon=False, labelcolor=theme.ink)
+    save_figure(figure, path)
 
 
 def main() -> None:
@@ -116,10 +154,12 @@ def main() -> None:
             train("ctc-scratch-small", run, [*common, *learn, *start])
             cell = {"best": min(scores(run), key=lambda score: score["cer"]), "curve": scores(run)}
             if options.lm:
-                cell["decoded"] = with_lm(run / "model", options.dev, options.lm)
+                cell["with_lm"] = with_lm(run, options.dev, options.lm)
             result["fine_tuning"].setdefault(minutes, {})[kind] = cell
     print(json.dumps(result["fine_tuning"], indent=1))
     write_result("pretraining", result)
+    rows = map(json.loads, options.labelled.open(encoding="utf-8"))
+    draw(result["fine_tuning"], sum(row["duration"] for row in rows) / 60, RESULTS / "pretraining.svg")
 
 
 if __name__ == "__main__":

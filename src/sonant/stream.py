@@ -63,7 +63,7 @@ class StreamSpec:
     end."""
     doubt: float = 0.7
     """The same for a word that the model is less sure of; shorter ones show such words earlier and take more back."""
-    lead: float = 3.5
+    lead: float = 4.0
     """How much likelier (natural logarithm) the best reading must be than all that differ from it for its words to be
     final; where infinite, there must be no other left."""
 
