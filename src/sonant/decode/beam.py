@@ -148,10 +148,10 @@ class BeamDecoder:
         counts = {"words": len(self.words), "hotwords": len(self._listens_for.boosts)}
         return {"decoder": self.name, "lm": lm, **counts, **settings}
 
-    def reweighed(self, priors: Mapping[str, float] | None = None, **settings: Any) -> BeamDecoder:
-        """The same words and model under some other settings, without reading anything again."""
+    def reweighed(self, **settings: Any) -> BeamDecoder:
+        """The same words and model under some other settings or `priors`, without reading anything again."""
         other = copy(self)
-        other.priors = self.priors if priors is None else priors
+        other.priors = settings.pop("priors", self.priors)
         other.settings = BeamSettings.of({**asdict(self.settings), **settings})
         other._search = other._build(self._listens_for)  # noqa: SLF001  # of its own class
         return other
