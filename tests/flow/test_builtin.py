@@ -47,5 +47,5 @@ def test_it_is_what_a_command_hears_with_where_no_model_is_named(
     assert run(monkeypatch, "transcribe", EXAMPLE, "--format", "json") == 0
     out, err = capsys.readouterr()
     talk = json.loads(out)
-    assert (talk["text"], talk["model"], talk["settings"]["words"]) == (SAID, "built-in", 60_000)
+    assert (talk["text"], talk["model"], talk["settings"]["words"]) == (SAID, "built-in", 90_000)
     assert "pass --model for other speech" in err
