@@ -26,8 +26,8 @@ SMALL: Model = {
 }  # fmt: skip
 
 
-def converted(folder: Path, model: Model) -> LanguageModel:
-    return convert_lm(write_arpa(folder / "model.arpa", model), folder / "model.lm")
+def converted(folder: Path, model: Model, *, small: bool = False) -> LanguageModel:
+    return convert_lm(write_arpa(folder / "model.arpa", model), folder / "model.lm", small=small)
 
 
 def read_in_pieces(text: bytes, cuts: list[int]) -> bytes:
@@ -275,8 +275,9 @@ def test_a_failing_write_is_the_writer_s_own_error() -> None:
         reader.write(full)
 
 
-def test_every_truncation_of_an_own_file_is_refused(tmp_path: Path) -> None:
-    data = converted(tmp_path, SMALL).path.read_bytes()
+@pytest.mark.parametrize("small", [False, True])
+def test_every_truncation_of_an_own_file_is_refused(small: bool, tmp_path: Path) -> None:
+    data = converted(tmp_path, SMALL, small=small).path.read_bytes()
     path = tmp_path / "cut.lm"
     for size in range(0, len(data), 101):
         path.write_bytes(data[:size])
@@ -290,9 +291,10 @@ def test_every_truncation_of_an_own_file_is_refused(tmp_path: Path) -> None:
         LanguageModel(path)
 
 
-def test_damaged_own_files_never_do_more_than_score_wrongly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("small", [False, True])
+def test_damaged_own_files_never_do_more_than_score_wrongly(small: bool, tmp_path: Path) -> None:
     rng = random.Random(5)
-    data = converted(tmp_path, random_model(3, 4)).path.read_bytes()
+    data = converted(tmp_path, random_model(3, 4), small=small).path.read_bytes()
     path = tmp_path / "bad.lm"
     words = [f"wörd{i}" for i in range(8)] * 4
     opened = 0

@@ -162,45 +162,15 @@ def test_a_search_finds_the_same_with_either(tmp_path: Path) -> None:
     assert [(one.text, one.score) for one in small] == [(one.text, one.score) for one in exact]
 
 
-def test_every_truncation_of_a_small_file_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     data = both(tmp_path, SMALL)[1].path.read_bytes()
-    path = tmp_path / "cut.lm"
-    for size in range(0, len(data), 101):
-        path.write_bytes(data[:size])
-        with pytest.raises(LanguageModelError, match=r"byte \d+"):
-            LanguageModel(path)
-    path.write_bytes(data + b"\0")
-    with pytest.raises(LanguageModelError, match="bytes were expected"):
-        LanguageModel(path)
+    path = tmp_path / "other.lm"
     path.write_bytes(data[:8] + b"\x04" + data[9:])
     with pytest.raises(LanguageModelError, match="has version 4 at byte 8, but version 2 or 3 is what"):
         LanguageModel(path)
     path.write_bytes(data[:8] + b"\x02" + data[9:])
     with pytest.raises(LanguageModelError, match="1024 bytes were expected"):
         LanguageModel(path)
-
-
-def test_damaged_small_files_never_do_more_than_score_wrongly(tmp_path: Path) -> None:
-    rng = random.Random(5)
-    data = both(tmp_path, random_model(3, 4))[1].path.read_bytes()
-    path = tmp_path / "bad.lm"
-    words = [f"wörd{i}" for i in range(8)] * 4
-    opened = 0
-    for turn in range(150):
-        bad = bytearray(data)
-        reach = 256 if turn % 2 else len(bad)  # half of the time the header alone
-        for _ in range(rng.randrange(1, 60)):
-            bad[rng.randrange(8, reach)] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
-        path.write_bytes(bad)
-        try:
-            model = LanguageModel(path)
-        except LanguageModelError:
-            continue
-        opened += 1
-        rng.shuffle(words)
-        assert all(map(isfinite, model.score(words).scores))
-        model.words()
-    assert opened > 50
 
 
 def test_damaged_exact_files_are_made_small_or_refused(tmp_path: Path) -> None:
