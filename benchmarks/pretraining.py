@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import shutil
 import subprocess
@@ -96,9 +97,17 @@ def with_lm(run: Path, dev: Path, lm: Path) -> dict:
     return {name: found[name] for name in ("wer", "cer")}
 
 
+def rate_of(cell: dict, name: str) -> float:
+    """Per cent: `cer` greedily, `wer` with the language model; NaN, which is not drawn, where it was not measured."""
+    if name == "cer":
+        return 100 * cell["best"]["cer"] if cell else math.nan
+    return 100 * cell["with_lm"]["wer"]["value"] if "with_lm" in cell else math.nan
+
+
 def draw(cells: dict[str, dict[str, dict]], labelled: float, path: Path) -> None:
     """Error rates over minutes of transcripts (of all of them, `labelled`): a line for each way to begin."""
     theme = find_theme("light")
+    minutes = [labelled if each == "all" else float(each) for each in cells]
     with styled(theme):
         figure = library("matplotlib.figure").Figure(figsize=(7.2, 2.8), dpi=150, layout="constrained")
         for axis, name, title in zip(
@@ -108,14 +117,8 @@ def draw(cells: dict[str, dict[str, dict]], labelled: float, path: Path) -> None
             strict=True,
         ):
             for kind, colour in COLOURS.items():
-                points = [
-                    (labelled if minutes == "all" else float(minutes), cell["best"] if name == "cer" else each)
-                    for minutes, kinds in cells.items()
-                    if (cell := kinds.get(kind)) and (each := cell.get("with_lm") or name == "cer")
-                ]
-                rates = [100 * (rate[name]["value"] if name == "wer" else rate[name]) for _, rate in points]
-                axis.plot([minutes for minutes, _ in points], rates, "o-", color=colour, label=kind, markersize=3)
-            minutes = [labelled if each == "all" else float(each) for each in cells]
+                rates = [rate_of(kinds.get(kind, {}), name) for kinds in cells.values()]
+                axis.plot(minutes, rates, "o-", color=colour, label=kind, markersize=3)
             axis.set_xscale("log")
             axis.set_xticks(minutes, [f"{each:.0f}" for each in minutes], minor=False)
             axis.set_xticks([], minor=True)

@@ -23,6 +23,8 @@ import soundfile
 
 from sonant import audio
 
+from pretraining import metrics, scores  # isort: skip  # this folder's script
+
 SPEECH = ("librispeech-train", "librispeech-train-251", "speechocean762-train", "ljspeech", "kokoro-en")
 DEV = "librispeech-dev"
 UNHEARD = "8226"
@@ -211,14 +213,11 @@ def main() -> None:
     write_card(options.folder, run, found, tuned["held_out"], rows, dev_rows)
 
 
-def curve(metrics: list[dict], points: int = 7) -> list[tuple[float, float, float]]:
-    """Hours heard, letter and word errors, each time about half as much more heard than the time before."""
-    hours, found = 0.0, []
-    for line in metrics:
-        hours = line.get("hours", hours)
-        if "cer" in line:
-            found.append((hours, line["cer"], line["wer"]))
-    places = np.searchsorted([hours for hours, *_ in found], found[-1][0] / 1.5 ** np.arange(points)[::-1])
+def curve(run: Path, points: int = 7) -> list[dict]:
+    """Error rates after so many hours heard, each time about half as much more than the time before."""
+    found = scores(run)
+    hours = [score["hours"] for score in found]
+    places = np.searchsorted(hours, hours[-1] / 1.5 ** np.arange(points)[::-1])
     return [found[i] for i in sorted(set(places.tolist()))]
 
 
@@ -227,8 +226,7 @@ def write_card(
 ) -> None:
     from sonant.checkpoints import open_checkpoint
 
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").open(encoding="utf-8")]
-    last = [line for line in metrics if "hours" in line][-1]
+    last = [line for line in metrics(run) if "hours" in line][-1]
     greedy, helped = (found["clean", way]["by"]["speaker"] for way in ("greedy", "with the language model"))
     card = CARD.format(
         parameters=sum(tensor.size for tensor in open_checkpoint(folder).tensors.values()) / 1e6,
@@ -245,7 +243,7 @@ def write_card(
             for name in sorted(greedy)
         ),
         held_out=held_out,
-        curve="\n".join(f"| {hours:.0f} | {cer:.1%} | {wer:.1%} |" for hours, cer, wer in curve(metrics)),
+        curve="\n".join(f"| {at['hours']:.0f} | {at['cer']:.1%} | {at['wer']:.1%} |" for at in curve(run)),
         heard=last["hours"],
         steps=last["step"],
         labelled=sum(row["duration"] for row in rows if row["text"]) / 3600,
