@@ -52,7 +52,7 @@ void BeamState::feed(const float* log_probs, std::size_t num_frames, std::size_t
         const float blank = row[options.blank];
         const float peak = blank > options.blank_skip ? blank : highest(row, options.num_tokens);
         if (blank > options.blank_skip)
-            rest(weighed(row)[options.blank]);
+            rest(options.offsets.empty() ? blank : blank + options.offsets[options.blank]);
         else
             step(row, peak);
         ++frame_;

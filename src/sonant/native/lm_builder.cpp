@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "lm_small_writer.h"
+#include "section_writer.h"
 
 namespace sonant {
 
@@ -281,16 +282,9 @@ void LmBuilder::write(const Sink& sink, bool small) {
         arcs_.erase(std::remove_if(arcs_.begin(), arcs_.end(), is_free), arcs_.end());
         return lm_file::write_small(header, {words.view(), unigrams_.data(), contexts_.data()}, std::move(arcs_), sink);
     }
-    const auto section = [&sink](const void* data, std::size_t bytes) {
-        constexpr std::size_t piece = 1 << 24;
-        const char padding[lm_file::kAlignment] = {};
-        for (std::size_t at = 0; at < bytes; at += piece)
-            sink(static_cast<const char*>(data) + at, std::min(piece, bytes - at));
-        if (bytes % lm_file::kAlignment != 0)
-            sink(padding, lm_file::kAlignment - bytes % lm_file::kAlignment);
-    };
-    const auto all = [&section](const auto& values) { section(values.data(), values.size() * sizeof(values[0])); };
-    section(&header, sizeof(header));
+    lm_file::SectionWriter file(sink);
+    const auto all = [&file](const auto& values) { file.add(values.data(), values.size() * sizeof(values[0])); };
+    file.add(&header, sizeof(header));
     all(words.slots);
     all(words.offsets);
     all(words.text);
