@@ -1,16 +1,19 @@
-"""Moods and voices from the states of a model, beside statistics of MFCC: one command, states heard once and kept.
+"""Moods and voices from the layers of a model, beside statistics of MFCC: one command, clips heard once and kept.
 
     python benchmarks/identify.py DATA WORK [--model M] [--tasks emotion digits readers voices accents] [--clips 30]
 
 DATA holds the folders emodb (`emotion`: leave one speaker out), fsdd (`digits`: six speakers, recordings 0 to 9 held
 out), librispeech-train (`readers`: a fifth of each speaker's chapters held out, or of the utterances of those with one
-chapter), librispeech-dev (`voices`) and speechocean762-train (`accents`). WORK keeps states and trainings.
+chapter), librispeech-train-251, librispeech-dev (`voices`) and speechocean762-train (`accents`). WORK keeps what was
+heard, and trainings.
 
-Labels: the recipe `classify` as it comes along, but for its steps, beside a linear support vector machine on means
-and deviations of MFCC; both see the same folds, and no fold chooses anything on what it is judged by. Verification: the
-head of `sonant identify --learn`, learnt from librispeech-train alone, beside the same head over MFCC, and the mean of
-a layer as it stands; of `accents`, too, each half of the speakers with a head learnt from the other half. Of each
-speaker of librispeech and speechocean762 at most `--clips` are taken, evenly, eight seconds of each.
+Labels: the recipe `classify` as it comes along, but for its steps; for who speaks also the head of
+`sonant identify --learn`, learnt from the clips that are not held out, each speaker being the mean of their vectors.
+Beside them a linear support vector machine on means and deviations of MFCC. All see the same folds, and no fold chooses
+anything on what it is judged by. Verification: the head of `--learn` from librispeech-train and librispeech-train-251,
+beside two over MFCC that learn from the same clips: support vector machines that tell those speakers apart, whose
+scores are the vector, and the same head as ours; of `accents`, too, each half of the speakers with heads learnt from
+the other half. Of each speaker who is judged at most `--clips` are taken, evenly, eight seconds of each.
 Written to results/identify.json, pictures to WORK.
 """
 
@@ -20,7 +23,7 @@ import argparse
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,22 +38,28 @@ import sonant
 from sonant import audio
 from sonant.identify import ClipHead, read_classifier
 from sonant.plots import recognition_figure, save_figure
+from sonant.pooling import Layer, Moments, all_layers
 from sonant.train.clusters import mfcc
 from sonant.train.labelling import Labelling
-from sonant.train.linear import LinearVoice, learn_voices
+from sonant.train.linear import PIECE, learn_voices, statistics_of
 from sonant.train.loop import Trainer
 from sonant.train.recipe import read_recipe
 from sonant.train.recognition import summary, verify
 from sonant.train.states import name_of_encoder
-from sonant.train.verification import Verification, all_pairs, eer
+from sonant.train.verification import Verification, all_pairs
 
 from machine import describe, write_result  # isort: skip
 
-RATE, SECONDS = 16000, 8.0
+RATE, SECONDS, FRAME = 16000, 8.0, 0.02
 FOLDERS = {
     "emotion": "emodb", "digits": "fsdd", "readers": "librispeech-train", "voices": "librispeech-dev",
     "accents": "speechocean762-train",
 }  # fmt: skip
+KNOWN = ("librispeech-train", "librispeech-train-251")
+"""Whose speakers verification learns from."""
+CEPSTRA = Layer("mfcc", 0)
+Statistics = dict[Layer, np.ndarray]
+"""Means and deviations (N, 2 C) of each layer."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,12 @@ def clips_of(task: str, data: Path, most: int) -> list[Clip]:
     ]
 
 
+def all_clips(folder: Path) -> list[Clip]:
+    """Everything that is said in a folder."""
+    rows = map(json.loads, (folder / "manifest.jsonl").open(encoding="utf-8"))
+    return [Clip(folder / row["audio_filepath"], row["duration"], row["speaker"], row["speaker"], "") for row in rows]
+
+
 def held_chapters(rows: list[dict]) -> list[str]:
     """A fifth of each speaker's chapters, one at least, or of the utterances of those with one, are held out."""
     held = []
@@ -95,32 +110,53 @@ def held_chapters(rows: list[dict]) -> list[str]:
 
 
 class Ear:
-    """Statistics (N, L, 2, D) of clips' states, and of MFCC, heard once."""
+    """Statistics of the layers of clips, and of MFCC, heard once."""
 
     def __init__(self, model: str, work: Path, threads: int) -> None:
         self.asr = sonant.load(model, lm=False, threads=threads)
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in self.asr.checkpoint.tensors.items()}
         self.name = name_of_encoder(str(self.asr.engine.precision), tensors)
+        self.moments = Moments(self.asr.checkpoint, all_layers(self.asr.checkpoint))
         self.work = work
         work.mkdir(parents=True, exist_ok=True)
 
-    def states(self, clips: list[Clip]) -> np.ndarray:
-        return self._kept(clips, self.name, lambda samples: self.asr.features(samples, RATE))
+    def hear(self, clips: list[Clip], piece: float = SECONDS) -> tuple[Statistics, list[int]]:
+        """Every `piece` seconds of clips, of 8 s of each unless these are shorter, and of which clip each is."""
 
-    def cepstra(self, clips: list[Clip]) -> np.ndarray:
-        return self._kept(clips, "mfcc", lambda samples: [mfcc(torch.from_numpy(samples)).numpy()])
+        def statistics(samples: np.ndarray) -> list[np.ndarray]:
+            return statistics_of(self.asr.hear(self.moments, samples, RATE), self.moments, round(piece / FRAME))
 
-    def _kept(self, clips: list[Clip], name: str, hear) -> np.ndarray:
-        path = self.work / f"{clips[0].path.parents[1].name}-{len(clips)}-{name}.npy"
+        found, places = self._kept(clips, piece, self.name, statistics)
+        return dict(zip(self.moments.layers, found, strict=True)), places
+
+    def cepstra(self, clips: list[Clip], piece: float = SECONDS) -> tuple[Statistics, list[int]]:
+        """The same of MFCC."""
+
+        def statistics(samples: np.ndarray) -> list[np.ndarray]:
+            rows, length = mfcc(torch.from_numpy(samples)).numpy(), round(piece / FRAME)
+            parts = [part for i in range(0, len(rows), length) if len(part := rows[i : i + length]) >= length / 2]
+            return [np.stack([np.concatenate([part.mean(0), part.std(0)]) for part in parts or [rows]])]
+
+        (found,), places = self._kept(clips, piece, "mfcc", statistics)
+        return {CEPSTRA: found}, places
+
+    def _kept(
+        self, clips: list[Clip], piece: float, name: str, hear: Callable[[np.ndarray], list[np.ndarray]]
+    ) -> tuple[list[np.ndarray], list[int]]:
+        """Arrays (N, 2 C) of what `hear` makes of each clip, and of which clip each row is."""
+        path = self.work / f"{clips[0].path.parents[1].name}-{len(clips)}-{piece:g}-{name}.npz"
         if not path.exists():
-            found = []
+            found: list[list[np.ndarray]] = []
             for clip in clips:
-                samples = audio.read(clip.path, RATE, duration=SECONDS)
-                layers = hear(np.pad(samples, (0, max(800 - len(samples), 0))))
-                found.append([[layer.mean(0), layer.std(0, ddof=1)] for layer in layers])
-            np.save(path, np.array(found, np.float32))
+                samples = audio.read(clip.path, RATE, duration=SECONDS if piece == SECONDS else None)
+                found.append(hear(np.pad(samples, (0, max(800 - len(samples), 0)))))
+            counts = np.array([len(each[0]) for each in found])
+            np.savez(path, *map(np.concatenate, zip(*found, strict=True)), counts=counts)
             print(f"heard {len(clips)} clips: {path.name}", flush=True)
-        return np.load(path)
+        with np.load(path) as kept:
+            counts = kept["counts"].tolist()
+            arrays = [kept[f"arr_{i}"] for i in range(len(kept.files) - 1)]
+        return arrays, [place for place, count in enumerate(counts) for _ in range(count)]
 
 
 def folds(clips: list[Clip]) -> Iterator[tuple[list[int], list[int]]]:
@@ -129,11 +165,13 @@ def folds(clips: list[Clip]) -> Iterator[tuple[list[int], list[int]]]:
         yield [i for i in range(len(clips)) if clips[i].fold != fold], judged
 
 
-def ours(clips: list[Clip], states: np.ndarray, work: Path, options: argparse.Namespace) -> tuple[list[str], list]:
+def ours(clips: list[Clip], heard: Statistics, work: Path, options: argparse.Namespace) -> tuple[list[str], list]:
     """Labels of all judged clips by the classifier, and what each layer counts in each fold."""
+    layers = sorted(at for at in heard if at.kind == "layer")
+    states = np.stack([np.split(heard[at], 2, axis=1)[0] for at in layers], 1)  # means (N, L, D): labels hang on these
     found, shares = [""] * len(clips), []
     names = [str(clip.path.absolute()) for clip in clips]
-    kept = {name: torch.from_numpy(rows[:, 0].copy()) for name, rows in zip(names, states, strict=True)}
+    kept = {name: torch.from_numpy(rows.copy()) for name, rows in zip(names, states, strict=True)}
     for number, (learnt, judged) in enumerate(folds(clips)):
         run = work / f"fold-{number}"
         shutil.rmtree(run, ignore_errors=True)
@@ -157,43 +195,72 @@ def ours(clips: list[Clip], states: np.ndarray, work: Path, options: argparse.Na
         assert isinstance(head, ClipHead)
         shares.append([float(share) for share in head.shares])
         for i in judged:
-            mixed = head.mix([states[i, layer, :1] for layer in head.layers])  # labels hang on the mean alone
+            mixed = head.mix([states[i, layer][None] for layer in head.layers])
             found[i] = head.classify([mixed], 0.02).label
         print(f"fold {number}: {np.mean([found[i] == clips[i].label for i in judged]):.1%}", flush=True)
     return found, shares
 
 
-def plain(clips: list[Clip], cepstra: np.ndarray) -> list[str]:
-    """Labels by a support vector machine on means and deviations of MFCC; its C is chosen within what is learnt."""
-    features, labels = cepstra.reshape(len(clips), -1), np.array([clip.label for clip in clips])
+def enrolled(clips: list[Clip], heard: Statistics) -> list[str]:
+    """Speakers of all judged clips: whose mean vector is nearest, by a head that was learnt from the other clips."""
     found = [""] * len(clips)
     for learnt, judged in folds(clips):
-        machine = make_pipeline(StandardScaler(), LinearSVC(class_weight="balanced", max_iter=20_000))
-        parts = int(np.clip(np.unique(labels[learnt], return_counts=True)[1].min(), 2, 5))
-        search = GridSearchCV(machine, {"linearsvc__C": [0.001, 0.01, 0.1, 1.0]}, cv=parts, scoring="recall_macro")
-        search.fit(features[learnt], labels[learnt])
-        for i, label in zip(judged, search.predict(features[judged]), strict=True):
+        known = np.array([clips[i].speaker for i in learnt])
+        vectors = learn_voices({at: rows[learnt] for at, rows in heard.items()}, known.tolist(), learnt).embed(heard)
+        names = np.unique(known)
+        means = np.stack([vectors[learnt][known == name].mean(0) for name in names])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        for i in judged:
+            found[i] = str(names[(means @ vectors[i]).argmax()])
+    return found
+
+
+def convolved(heard: Statistics) -> Statistics:
+    """What `sonant identify --learn` looks at."""
+    return {at: rows for at, rows in heard.items() if at.kind == "conv"}
+
+
+def support_vectors(features: np.ndarray, labels: np.ndarray) -> GridSearchCV:
+    """Linear support vector machines, one a label; their C is chosen within what is learnt."""
+    machine = make_pipeline(StandardScaler(), LinearSVC(class_weight="balanced", max_iter=20_000))
+    parts = int(np.clip(np.unique(labels, return_counts=True)[1].min(), 2, 5))
+    search = GridSearchCV(machine, {"linearsvc__C": [0.001, 0.01, 0.1, 1.0]}, cv=parts, scoring="recall_macro")
+    return search.fit(features, labels)
+
+
+def plain(clips: list[Clip], cepstra: Statistics) -> list[str]:
+    """Labels by a support vector machine on means and deviations of MFCC."""
+    features, labels = cepstra[CEPSTRA], np.array([clip.label for clip in clips])
+    found = [""] * len(clips)
+    for learnt, judged in folds(clips):
+        machine = support_vectors(features[learnt], labels[learnt])
+        for i, label in zip(judged, machine.predict(features[judged]), strict=True):
             found[i] = str(label)
     return found
 
 
 def label(task: str, clips: list[Clip], ear: Ear, options: argparse.Namespace) -> dict:
-    """Both classifiers on the same folds."""
-    found, shares = ours(clips, ear.states(clips), options.work / task, options)
+    """All classifiers on the same folds."""
+    heard, _ = ear.hear(clips)
+    found, shares = ours(clips, heard, options.work / task, options)
+    ways = {"classify": found, "mfcc_svm": plain(clips, ear.cepstra(clips)[0])}
+    if task != "emotion":
+        ways["enrolled"] = enrolled(clips, convolved(heard))
     judged = [i for i, clip in enumerate(clips) if clip.fold]
     said, speakers = [clips[i].label for i in judged], [clips[i].speaker for i in judged]
-    both = [Labelling(said, [f[i] for i in judged], speakers) for f in (found, plain(clips, ear.cepstra(clips)))]
+    all_ways = {name: Labelling(said, [labels[i] for i in judged], speakers) for name, labels in ways.items()}
     mean = np.mean(shares, 0).round(4).tolist() if len({len(s) for s in shares}) == 1 else []
+    first = all_ways["classify"]
     for theme in ("light", "dark"):
-        table = recognition_figure(
-            both[0].confusion, both[0].labels, None, {ear.asr.checkpoint.name: mean}, theme=theme
-        )
+        table = recognition_figure(first.confusion, first.labels, None, {ear.asr.checkpoint.name: mean}, theme=theme)
         save_figure(table, options.work / f"{task}-{theme}.png")
-    changes = zip(("accuracy", "recall"), both[1].against(both[0]), strict=True)
-    told = {name: summary(one) for name, one in zip(("classify", "mfcc_svm"), both, strict=True)}
+    told = {name: summary(one) for name, one in all_ways.items()}
     if task != "emotion":
         told = {name: {k: v for k, v in one.items() if k not in ("confusion", "recalls")} for name, one in told.items()}
-    return {**told, "better_by": {name: asdict(change) for name, change in changes}, "layer_shares": mean}
+    for name in ways.keys() - {"mfcc_svm"}:
+        changes = zip(("accuracy", "recall"), all_ways["mfcc_svm"].against(all_ways[name]), strict=True)
+        told[name]["better_by"] = {measure: asdict(change) for measure, change in changes}
+    return {**told, "layer_shares": mean}
 
 
 def judge(vectors: np.ndarray, clips: list[Clip], chosen: np.ndarray) -> Verification:
@@ -204,56 +271,60 @@ def judge(vectors: np.ndarray, clips: list[Clip], chosen: np.ndarray) -> Verific
     return verify(list(vectors[chosen]), pairs, same, speakers)
 
 
-def mean_layer(states: np.ndarray, speakers: list[str]) -> LinearVoice:
-    """The layer whose mean, less that of all, tells the speakers of training apart best."""
-    best = (2.0, LinearVoice(0, np.zeros(0, np.float32), np.zeros((0, 0), np.float32)))
-    size = states.shape[-1]
-    matrix = np.concatenate([np.eye(size), np.zeros((size, size))]).astype(np.float32)
-    pairs = all_pairs(speakers, most=20_000)
-    same = [speakers[i] == speakers[j] for i, j in pairs.tolist()]
-    for layer in range(states.shape[1]):
-        voice = LinearVoice(layer, states[:, layer].reshape(len(states), -1).mean(0), matrix)
-        rate = eer(*verify(list(voice.embed(states)), pairs, same, speakers).curve)
-        best = min(best, (rate, voice), key=lambda found: found[0])
-    return best[1]
+def vectors_by(
+    learnt: Mapping[str, Statistics], speakers: list[str], places: list[int], judged: Mapping[str, Statistics]
+) -> dict:
+    """The vectors that clips are told apart by, learnt in three ways, and what there is to say of each way."""
+    found: dict[str, tuple[np.ndarray, dict]] = {}
+    for name, kind in (("learnt", "layers"), ("mfcc_learnt", "mfcc")):
+        voice = learn_voices(learnt[kind], speakers, places)
+        layers = [str(at) for at in voice.layers]
+        found[name] = (
+            voice.embed(judged[kind]),
+            {"layers": layers, "main": voice.bands.main, "main_share": voice.bands.share, "held_out_eer": voice.eer},
+        )
+    machine = support_vectors(learnt["mfcc"][CEPSTRA], np.array(speakers))
+    scores = machine.decision_function(judged["mfcc"][CEPSTRA])
+    scores /= np.linalg.norm(scores, axis=1, keepdims=True)
+    found["mfcc_svm"] = scores.astype(np.float32), {"C": machine.best_params_["linearsvc__C"]}
+    return found
+
+
+def compared(found: dict, clips: list[Clip], chosen: np.ndarray) -> tuple[dict[str, Verification], dict]:
+    """Equal error rates over pairs of the chosen clips, and by how much those of MFCC are higher than ours."""
+    all_ways = {name: judge(vectors, clips, chosen) for name, (vectors, _) in found.items()}
+    told = {name: {**summary(one), **found[name][1]} for name, one in all_ways.items()}
+    less = {name: asdict(all_ways[name].against(all_ways["learnt"])) for name in ("mfcc_svm", "mfcc_learnt")}
+    return all_ways, {**told, "learnt_less": less}
 
 
 def voices(task: str, clips: list[Clip], ear: Ear, options: argparse.Namespace) -> dict:
     """Equal error rates by heads that were learnt from other speakers."""
-    readers = clips_of("readers", options.data, options.clips)
-    known = [clip.speaker for clip in readers]
-    everyone = np.arange(len(clips))
-    states, cepstra = (ear.states(readers), ear.states(clips)), (ear.cepstra(readers), ear.cepstra(clips))
-    ways = {"mean_of_layer": mean_layer, "learnt": learn_voices, "mfcc_learnt": learn_voices}
-    found, told = {}, {}
-    for name, learn in ways.items():
-        learnt, judged = cepstra if name.startswith("mfcc") else states
-        voice = learn(learnt, known)
-        found[name] = judge(voice.embed(judged), clips, everyone)
-        told[name] = {**summary(found[name]), "layer": voice.layer, "width": voice.matrix.shape[1]}
-    result = {"learnt_from": "librispeech-train", **told}
-    result["learnt_less_mfcc"] = asdict(found["mfcc_learnt"].against(found["learnt"]))
+    judged = {"layers": convolved(ear.hear(clips)[0]), "mfcc": ear.cepstra(clips)[0]}
+    everyone = [clip for name in KNOWN for clip in all_clips(options.data / name)]
+    (layers, places), (cepstra, same_places) = ear.hear(everyone, PIECE), ear.cepstra(everyone, PIECE)
+    assert places == same_places
+    learnt, speakers = {"layers": convolved(layers), "mfcc": cepstra}, [everyone[place].speaker for place in places]
+    all_ways, told = compared(vectors_by(learnt, speakers, places, judged), clips, np.arange(len(clips)))
     for theme in ("light", "dark"):
-        curves = {name.replace("_", " "): one.curve for name, one in found.items()}
+        curves = {name.replace("_", " "): one.curve for name, one in all_ways.items()}
         save_figure(recognition_figure(curves=curves, theme=theme), options.work / f"{task}-{theme}.png")
+    result = {"learnt_from": list(KNOWN), "speakers": len(set(speakers)), **told}
     if task == "accents":
-        result["halves"] = halves(clips, states[1], cepstra[1])
+        result["halves"] = halves(clips, judged)
     return result
 
 
-def halves(clips: list[Clip], states: np.ndarray, cepstra: np.ndarray) -> list[dict]:
+def halves(clips: list[Clip], heard: Mapping[str, Statistics]) -> list[dict]:
     """Each half of the speakers, judged by what was learnt from the other half."""
     names = sorted({clip.speaker for clip in clips})
     first = np.array([names.index(clip.speaker) % 2 == 0 for clip in clips])
     told = []
-    for learnt in (first, ~first):
-        known = [clip.speaker for clip, is_known in zip(clips, learnt, strict=True) if is_known]
-        both = [
-            judge(learn_voices(rows[learnt], known).embed(rows), clips, np.flatnonzero(~learnt))
-            for rows in (states, cepstra)
-        ]
-        rates = {name: summary(one)["eer"] for name, one in zip(("learnt", "mfcc_learnt"), both, strict=True)}
-        told.append({**rates, "learnt_less_mfcc": asdict(both[1].against(both[0]))})
+    for half in (first, ~first):
+        places = np.flatnonzero(half).tolist()
+        learnt = {kind: {at: rows[half] for at, rows in statistics.items()} for kind, statistics in heard.items()}
+        found = vectors_by(learnt, [clips[i].speaker for i in places], places, heard)
+        told.append(compared(found, clips, np.flatnonzero(~half))[1])
     return told
 
 
@@ -276,7 +347,8 @@ def main() -> None:
     for task in options.tasks:
         clips = clips_of(task, options.data, options.clips)
         result[task] = (voices if task in ("voices", "accents") else label)(task, clips, ear, options)
-        print(json.dumps({task: {k: v for k, v in result[task].items() if "by" in k or "less" in k}}), flush=True)
+        brief = {k: v for k, v in result[task].items() if "halves" not in k and "shares" not in k}
+        print(json.dumps({task: brief})[:3000], flush=True)
     write_result("identify", result)
 
 

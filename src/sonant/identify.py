@@ -1,8 +1,9 @@
 """Who speaks, and in which mood: the heads of classifiers and of speaker recognition, over the states of a model.
 
 They are transformers' `...ForSequenceClassification`, `...ForXVector` and `...ForAudioFrameClassification`, computed in
-numpy on what either engine gives, piece after piece as a recording is read. Layers are mixed as they were when the
-published heads were trained (SUPERB, arXiv:2105.01051): the last one after the norm that ends the encoder.
+numpy on what either engine gives, piece after piece as a recording is read; `sonant.pooling` has one of sonant's own.
+Layers are mixed as they were when the published heads were trained (SUPERB, arXiv:2105.01051): the last one after the
+norm that ends the encoder.
 
 Shapes: T frames, L layers and what enters the first, D hidden size, K labels, E width of an embedding.
 """
@@ -13,14 +14,18 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonant.checkpoints import Checkpoint
 from sonant.errors import AudioError, CheckpointError
+from sonant.pooling import MATRIX, PooledHead
 from sonant.types import FloatArray
+
+if TYPE_CHECKING:
+    from sonant.engines import Engine
 
 STEP = 5.0
 """Seconds of speech that one row of labels over time stands for, where nothing else is asked for."""
@@ -86,6 +91,10 @@ class Head:
             self.layers = [i for i, share in enumerate(shares) if share > NOTHING]
             self.shares = shares[self.layers]
 
+    def hear(self, engine: Engine, waveform: FloatArray) -> FloatArray:
+        """Samples (N,) to mixed states (T, D)."""
+        return self.mix(engine.states(waveform, self.layers))
+
     def mix(self, states: Sequence[FloatArray]) -> FloatArray:
         """States (T, D) of `layers` to one (T, D)."""
         mixed = states[0] * self.shares[0]
@@ -100,7 +109,7 @@ class ClipHead(Head):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
         self.labels = read_labels(checkpoint)
-        width = rows_of(checkpoint, "projector.weight")
+        width = checkpoint.rows("projector.weight")
         self.projector = _Linear(checkpoint, "projector", checkpoint.config.hidden_size, width)
         self.classifier = _Linear(checkpoint, "classifier", width, len(self.labels))
 
@@ -161,11 +170,13 @@ class VoiceHead(Head):
             for i, (inputs, outputs, kernel) in enumerate(zip((dims[0], *dims), dims, kernels, strict=False))
         ]
         self.kernels = kernels
-        self.width = rows_of(checkpoint, "feature_extractor.weight")
+        self.width = checkpoint.rows("feature_extractor.weight")
         """E."""
         self.embedding = _Linear(checkpoint, "feature_extractor", 2 * dims[-1], self.width)
         self.context = sum((k - 1) * d for k, d in zip(kernels, self.dilations, strict=True))
         """Frames that the network sees beside one."""
+        self.least_frames = self.context + 2
+        """Frames that a voice is known by at least: of fewer, the deviation is not defined."""
 
     @property
     def fingerprint(self) -> str:
@@ -176,7 +187,7 @@ class VoiceHead(Head):
     def embed(self, pieces: Iterable[FloatArray]) -> FloatArray:
         """Mixed states (T, D), piece after piece, to one vector (E,) of length 1; none where there are too few frames.
 
-        Raises `AudioError` for a recording of `context + 1` frames or fewer, whose deviation is not defined.
+        Raises `AudioError` for a recording of fewer than `least_frames`.
         """
         kept = np.zeros((0, self.projector.bias.size), np.float32)
         count, mean = 0, np.zeros(self.embedding.weight.shape[1] // 2)
@@ -196,7 +207,7 @@ class VoiceHead(Head):
             count += len(y)
         if count < 2:
             raise AudioError(
-                f"A voice is known by {self.context + 2} frames or more, but the recording has only "
+                f"A voice is known by {self.least_frames} frames or more, but the recording has only "
                 f"{count + self.context if count else len(kept)}; pass a longer one."
             )
         statistics = np.concatenate([mean, np.sqrt(squares / (count - 1))]).astype(np.float32)
@@ -225,19 +236,24 @@ def read_classifier(checkpoint: Checkpoint) -> ClipHead | FrameHead:
     return ClipHead(checkpoint) if "projector.weight" in names else FrameHead(checkpoint)
 
 
-def read_voice_head(checkpoint: Checkpoint) -> VoiceHead:
+def has_voice_head(checkpoint: Checkpoint) -> bool:
+    """Whether a model tells voices apart."""
+    return "tdnn.0.kernel.weight" in checkpoint.tensors or MATRIX in checkpoint.tensors
+
+
+def read_voice_head(checkpoint: Checkpoint) -> VoiceHead | PooledHead:
     """The head that tells voices apart; `CheckpointError` for a model without one."""
-    if "tdnn.0.kernel.weight" not in checkpoint.tensors:
+    if not has_voice_head(checkpoint):
         raise CheckpointError(
-            f"Voices are told apart by a model with a head for them (x-vectors), but {checkpoint.name} has none; "
+            f"Voices are told apart by a model with a head for them, but {checkpoint.name} has none; "
             "pass one, such as microsoft/wavlm-base-plus-sv."
         )
-    return VoiceHead(checkpoint)
+    return PooledHead(checkpoint) if MATRIX in checkpoint.tensors else VoiceHead(checkpoint)
 
 
 def read_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The names that `config.json` gives a classifier's outputs; `LABEL_0` and so on where it gives none."""
-    count = rows_of(checkpoint, "classifier.weight")
+    count = checkpoint.rows("classifier.weight")
     given = checkpoint.settings.get("id2label")
     if given is None:
         return tuple(f"LABEL_{i}" for i in range(count))
@@ -268,12 +284,6 @@ def require_languages(checkpoint: Checkpoint) -> None:
             f"Languages come from a classifier whose labels are their codes, such as eng, but those of "
             f"{checkpoint.name} are {', '.join(labels[:3])}; pass one of languages, such as facebook/mms-lid-126."
         )
-
-
-def rows_of(checkpoint: Checkpoint, name: str) -> int:
-    """The first size of a weight; 0 where it is missing, which whoever reads the weight then says."""
-    array = checkpoint.tensors.get(name)
-    return array.shape[0] if array is not None and array.ndim == 2 else 0
 
 
 def sums_of(pieces: Iterable[FloatArray], rows: int, width: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -23,7 +23,8 @@ from sonant.decode.words import segments_of, timed
 from sonant.engines import Engine, choose_layers, open_engine
 from sonant.errors import AudioError, CheckpointError, OptionError
 from sonant.features import UNITS, Layers, Quantizer, layer_name, parse_layers
-from sonant.identify import Classification, Head, read_classifier, read_voice_head
+from sonant.identify import Classification, read_classifier, read_voice_head
+from sonant.pooling import Hearing
 from sonant.stream import Stream, StreamSpec
 from sonant.types import Emissions, FloatArray, Progress, Transcript, Vocabulary
 from sonant.windows import Window, WindowSpec
@@ -278,7 +279,7 @@ class Recognizer:
         `transcribe`. Raises `CheckpointError` for a model that is no classifier, `AudioError` for silence.
         """
         head = read_classifier(self.checkpoint)
-        pieces = self.mixed(head, source, sample_rate, progress)
+        pieces = self.hear(head, source, sample_rate, progress)
         return head.classify(pieces, self.frame_seconds, **({} if step is None else {"step": step}))
 
     def embed(
@@ -290,16 +291,16 @@ class Recognizer:
         `AudioError` for silence and for less than half a second.
         """
         head = read_voice_head(self.checkpoint)
-        return head.embed(self.mixed(head, source, sample_rate, progress))
+        return head.embed(self.hear(head, source, sample_rate, progress))
 
-    def mixed(
-        self, head: Head, source: Source, sample_rate: float | None, progress: Progress | None
+    def hear(
+        self, head: Hearing, source: Source, sample_rate: float | None, progress: Progress | None = None
     ) -> Generator[FloatArray]:
-        """The states (T, D) that a head looks at, piece after piece; `AudioError` at the end of what is silent."""
+        """What a head makes of each frame (T, D), piece after piece; `AudioError` at the end of what is silent."""
         with audio.open_audio(source, self.checkpoint.sample_rate, array_rate=sample_rate) as stream:
             ear = diagnose.Ear(stream, self.checkpoint)
             for window in self._windows(stream, ear.blocks()):
-                yield head.mix([state[window.keep] for state in self.engine.states(window.samples, head.layers)])
+                yield head.hear(self.engine, window.samples)[window.keep]
                 if progress:
                     progress((window.first + window.keep.stop) * self.frame_seconds, stream.duration)
             if ear.sound.levels().peak < diagnose.QUIETEST:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sonant.audio import Source
 from sonant.errors import OptionError
 from sonant.identify import VoiceHead, read_voice_head, voice_threshold
+from sonant.pooling import PooledHead
 from sonant.recognizer import Recognizer
 from sonant.types import FloatArray, Progress, Segment, Transcript, Word
 from sonant.voices import Voices
@@ -78,7 +79,7 @@ def label_speakers(
         return transcript
     windows = windows_over(words, transcript.duration)
     frames = np.round(windows / ear.frame_seconds).astype(np.intp)
-    vectors = vectors_of(head, ear.mixed(head, source, sample_rate, progress), frames)
+    vectors = vectors_of(head, ear.hear(head, source, sample_rate, progress), frames)
     count = None if known or speakers == "auto" else speakers
     wide = widened(vectors, windows)
     wide = wide[wide.any(1)]
@@ -108,8 +109,8 @@ def windows_over(words: Sequence[Word], duration: float) -> NDArray[np.float64]:
     return np.array(sorted(found))
 
 
-def vectors_of(head: VoiceHead, pieces: Iterable[FloatArray], frames: Integers) -> FloatArray:
-    """The voice (N, E) in each window of frames (N, 2) of states that come piece after piece; 0 where too few came."""
+def vectors_of(head: VoiceHead | PooledHead, pieces: Iterable[FloatArray], frames: Integers) -> FloatArray:
+    """The voice (N, E) in each window of frames (N, 2) that come piece after piece; 0 where too few came."""
     vectors = np.zeros((len(frames), head.width), np.float32)
     kept, first, done = None, 0, 0
     for piece in pieces:
@@ -125,8 +126,8 @@ def vectors_of(head: VoiceHead, pieces: Iterable[FloatArray], frames: Integers) 
     return vectors
 
 
-def _vector(head: VoiceHead, states: FloatArray) -> FloatArray | float:
-    return head.embed([states]) if len(states) >= head.context + 2 else 0.0
+def _vector(head: VoiceHead | PooledHead, piece: FloatArray) -> FloatArray | float:
+    return head.embed([piece]) if len(piece) >= head.least_frames else 0.0
 
 
 def unit(vectors: NDArray[np.floating]) -> FloatArray:

@@ -105,6 +105,11 @@ class Checkpoint:
                 f"{given!r}; find them anew by `sonant evaluate --alignments`."
             ) from None
 
+    def rows(self, name: str) -> int:
+        """The first size of a weight; 0 where it is missing, which whoever reads the weight then says."""
+        array = self.tensors.get(name)
+        return array.shape[0] if array is not None and array.ndim == 2 else 0
+
     def weight(self, name: str, shape: tuple[int, ...]) -> FloatArray:
         """A weight by its name without the family's prefix (`encoder.layers.0...`, `lm_head.weight`), read-only.
 

@@ -37,6 +37,7 @@ class Task(StrEnum):
 def task_of(asked: Task, model: str | None, manifest: Path) -> Task:
     """What is judged where nothing else is asked for: trials are of speakers, else the model's head says it."""
     from sonant.checkpoints import BUILT_IN, open_checkpoint
+    from sonant.identify import has_voice_head
     from sonant.train.recognition import is_trial_list
 
     if asked is not Task.auto:
@@ -48,7 +49,7 @@ def task_of(asked: Task, model: str | None, manifest: Path) -> Task:
     checkpoint = open_checkpoint(model)
     if checkpoint.vocabulary is not None:
         return Task.text
-    if "tdnn.0.kernel.weight" in checkpoint.tensors:
+    if has_voice_head(checkpoint):
         return Task.speaker
     return Task.label if "classifier.weight" in checkpoint.tensors else Task.text
 
@@ -107,7 +108,7 @@ def hear(
 ) -> tuple[Found, list[tuple[str, str]], dict[str, Any]]:
     """What one model makes of a manifest or a list of trials, what it could not hear, and all of it as JSON has it."""
     from sonant.data.manifest import read_manifest
-    from sonant.identify import read_classifier, read_voice_head
+    from sonant.identify import Head, read_classifier, read_voice_head
     from sonant.train import recognition
 
     head = read_classifier(asr.checkpoint) if task is Task.label else read_voice_head(asr.checkpoint)
@@ -133,7 +134,7 @@ def hear(
         bar.close()
     for _, reason in failures:
         say(reason)
-    shares = [round(float(share), 5) for share in head.shares]
+    shares = [round(float(share), 5) for share in head.shares] if isinstance(head, Head) else []
     return found, failures, {**recognition.summary(found), "by": groups, "layer_shares": shares}
 
 

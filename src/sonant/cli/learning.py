@@ -19,6 +19,7 @@ def learn(asr: Recognizer, manifest: Path, folder: Path) -> int:
 
     from sonant.checkpoints.conversion import convert
     from sonant.data.manifest import read_manifest, read_utterance
+    from sonant.pooling import Moments, convolutions
     from sonant.train.linear import PIECE, learn_voices, statistics_of, with_voices
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -29,31 +30,36 @@ def learn(asr: Recognizer, manifest: Path, folder: Path) -> int:
             f"Every utterance must name its speaker, but {missing} of {len(utterances)} do not; leave them out."
         )
     rate, rows = asr.checkpoint.sample_rate, round(PIECE / asr.frame_seconds)
-    found: list[FloatArray] = []
+    layers = convolutions(asr.checkpoint)
+    ears = Moments(asr.checkpoint, layers)
+    found: list[list[FloatArray]] = []
     speakers: list[str] = []
+    clips: list[int] = []
     failed, done, bar = 0, 0.0, ProgressBar(asr.checkpoint.name)
     total = sum(utterance.duration or 0.0 for utterance in utterances)
     try:
         for utterance in utterances:
             try:
-                pieces = asr.feature_pieces(read_utterance(utterance, rate), rate)
-                heard = statistics_of((list(piece.values()) for piece in pieces), rows)
+                pieces = asr.hear(ears, read_utterance(utterance, rate), rate)
+                heard = statistics_of(pieces, ears, rows)
             except AudioError as error:
                 say(str(error))
                 failed += 1
                 continue
-            found += list(heard)
-            speakers += [str(utterance.speaker)] * len(heard)
+            found.append(heard)
+            speakers += [str(utterance.speaker)] * len(heard[0])
+            clips += [len(found)] * len(heard[0])
             done += utterance.duration or 0.0
             bar(done, total or None)
     finally:
         bar.close()
     if not found:
         raise DataError(f"Nothing could be heard of what {manifest} names; check its paths.")
-    statistics = np.stack(found)
-    voice = learn_voices(statistics, speakers)
-    convert(with_voices(asr.checkpoint, voice, statistics), folder)
-    told = f"{len(set(speakers))} speakers, layer {voice.layer}, equal error rate {100 * voice.eer:.1f} %"
+    statistics = {at: np.concatenate(each) for at, each in zip(layers, zip(*found, strict=True), strict=True)}
+    voice = learn_voices(statistics, speakers, clips)
+    convert(with_voices(asr.checkpoint, voice), folder)
+    known_by = ", ".join(str(at) for at in voice.layers)
+    told = f"{len(set(speakers))} speakers, {known_by}, equal error rate {100 * voice.eer:.1f} %"
     say(f"{told} on speakers left out (pieces of {PIECE:g} s)")
     print(folder)
     return FAILED if failed else DONE

@@ -89,11 +89,12 @@ class Who:
         if not self.wanted:
             return None
         from sonant.cli.identify import open_voices, threshold_of
+        from sonant.identify import has_voice_head
 
         ear = load_model(self.model, lm=False, **options) if self.model else asr
-        if "tdnn.0.kernel.weight" not in ear.checkpoint.tensors:
+        if not has_voice_head(ear.checkpoint):
             raise OptionError(
-                f"Speakers are told apart by a model with a head for voices (x-vectors), but {ear.checkpoint.name} has "
+                f"Speakers are told apart by a model with a head for voices, but {ear.checkpoint.name} has "
                 "none; name one by --voice-model, such as microsoft/wavlm-base-plus-sv."
             )
         least = self.threshold

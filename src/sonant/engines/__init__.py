@@ -40,6 +40,10 @@ class Engine(Protocol):
         """Take over the language of a checkpoint that is the same model otherwise: its adapters and its head."""
         ...
 
+    def moments(self, waveform: FloatArray, layers: Sequence[int]) -> list[FloatArray]:
+        """What the convolutions asked for (0 is the first) give in each frame's time: means, mean squares (T, 2 C)."""
+        ...
+
     def convolved(self, waveform: FloatArray) -> FloatArray:
         """What the convolutions give (T, C), normalised where the family does that: what quantizers choose by."""
         ...

@@ -13,6 +13,9 @@ sequences.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 import numpy as np
 import openvino.opset13 as ops
 from numpy.typing import NDArray
@@ -102,14 +105,24 @@ class GraphBuilder:
         inputs, x = self.front()
         return graph(inputs, [x])
 
+    def moments(self, layers: Sequence[int]) -> Model:
+        """A graph with an output (T', 2 C) for each of these convolutions: by the frame, its mean and mean square.
+
+        T' is T, or more where a convolution's outputs go on after the last frame.
+        """
+        outputs: list[Node] = []
+        inputs, convolved = self.convolutions(max(layers))
+        for layer in layers:
+            x, hop = convolved[layer], [1, prod(self.config.conv_stride[layer + 1 :])]
+            means = [ops.avg_pool(y, hop, [0, 0], [0, 0], hop, True) for y in (x, x * x)]
+            outputs.append(frames_first(ops.concat(means, 1)))
+        return graph(inputs, outputs)
+
     def front(self) -> tuple[list[Parameter], Node]:
         """Inputs, and what the projection to the transformer's width is given, (1, T, C)."""
         config = self.config
-        windows = ops.parameter([1, config.conv_kernel[0], 1, -1], np.float32, "windows")
-        inputs, scale = [windows], None
-        if config.feat_extract_norm == "group":
-            inputs.append(scale := ops.parameter([1, config.conv_dim[0], 1, 1], np.float32, "scale"))
-        x = self.convolutions(windows, scale)
+        inputs, convolved = self.convolutions(len(config.conv_dim) - 1)
+        x = frames_first(convolved[-1])
         if config.feat_proj_layer_norm:
             x = self.layer_norm(x, "feature_projection.layer_norm", config.conv_dim[-1], config.layer_norm_eps)
         return inputs, x
@@ -135,10 +148,15 @@ class GraphBuilder:
             states[-1] = self.layer_norm(states[-1], "encoder.layer_norm", width, config.layer_norm_eps)
         return inputs, states
 
-    def convolutions(self, x: Node, scale: Node | None) -> Node:
-        """Windows (1, K, 1, T0) to (1, T, C)."""
-        config, inputs = self.config, 1
-        for i, (width, kernel) in enumerate(zip(config.conv_dim, config.conv_kernel, strict=True)):
+    def convolutions(self, last: int) -> tuple[list[Parameter], list[Node]]:
+        """Inputs, and what each convolution up to the last one wanted gives, (1, C, 1, T) of its own."""
+        config, width = self.config, 1
+        x = ops.parameter([1, config.conv_kernel[0], 1, -1], np.float32, "windows")
+        given, scale, convolved = [x], None, list[Node]()
+        if config.feat_extract_norm == "group":
+            given.append(scale := ops.parameter([1, config.conv_dim[0], 1, 1], np.float32, "scale"))
+        for i, kernel in enumerate(config.conv_kernel[: last + 1]):
+            inputs, width = width, config.conv_dim[i]
             name = f"feature_extractor.conv_layers.{i}"
             weight = self.weight(f"{name}.conv.weight", (width, inputs, kernel))
             bias = self.weight(f"{name}.conv.bias", (width,)) if config.conv_bias else np.zeros(width, np.float32)
@@ -153,8 +171,8 @@ class GraphBuilder:
             elif config.conv_bias:
                 x = x + channels(bias)
             x = activate(x, config.feat_extract_activation)
-            inputs = width
-        return ops.transpose(ops.squeeze(x, integers(2)), integers(0, 2, 1))
+            convolved.append(x)
+        return given, convolved
 
     def channel_norm(self, x: Node, name: str, width: int) -> Node:
         """A layer norm over the channels of (1, C, 1, T) with mean 0 over them; MVN would need transpositions."""
@@ -192,7 +210,7 @@ class GraphBuilder:
         margins = kernel // 2, (kernel - 1) // 2  # an even kernel would yield a frame too many
         x = convolve(x, weight, margins=margins, groups=self.config.num_conv_pos_embedding_groups)
         x = x + channels(self.weight(bias, (self.config.hidden_size,)))
-        return ops.transpose(ops.squeeze(x, integers(2)), integers(0, 2, 1))
+        return frames_first(x)
 
     def batch_norm(self, x: Node, name: str) -> Node:
         """(1, T, D) by the statistics of training."""
@@ -289,6 +307,11 @@ def graph(inputs: list[Parameter], outputs: list[Node]) -> Model:
     """What computes outputs (1, T, ...) from inputs, as (T, ...)."""
     results = [ops.squeeze(output, integers(0)) for output in outputs]
     return Model(results, inputs, "sonant")  # pyright: ignore[reportGeneralTypeIssues]  # so its stub says
+
+
+def frames_first(x: Node) -> Node:
+    """(1, C, 1, T) to (1, T, C)."""
+    return ops.transpose(ops.squeeze(x, integers(2)), integers(0, 2, 1))
 
 
 def convolve(x: Node, weight: FloatArray, stride: int = 1, margins: tuple[int, int] = (0, 0), groups: int = 1) -> Node:

@@ -46,6 +46,7 @@ class OpenVinoEngine:
         self._builder = GraphBuilder(checkpoint)
         self._first_layer = FirstLayer(checkpoint)
         self._states: tuple[int, InferRequest] | None = None
+        self._moments: tuple[Sequence[int], InferRequest] | None = None
         self._requests: list[InferRequest] = []
         self._log_probs = None if checkpoint.vocabulary is None else self._compile(self._builder.log_probs())
 
@@ -98,6 +99,16 @@ class OpenVinoEngine:
         (convolved,) = self._infer(self._convolved, waveform, [0])
         return convolved
 
+    def moments(self, waveform: FloatArray, layers: Sequence[int]) -> list[FloatArray]:
+        """Means and mean squares (T, 2 C) of what convolutions give, by the frame; other layers are prepared anew."""
+        frames = self.config.num_frames(len(waveform))
+        if not frames:
+            return [np.zeros((0, 2 * self.config.conv_dim[layer]), np.float32) for layer in layers]
+        if self._moments is None or self._moments[0] != layers:
+            self._moments = layers, self._compile(self._builder.moments(layers))
+        found = self._infer(self._moments[1], waveform, range(len(layers)))
+        return [moments[:frames] for moments in found]
+
     @cached_property
     def _convolved(self) -> InferRequest:
         return self._compile(self._builder.convolved())
@@ -114,6 +125,8 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # or several processes with one thread each share the first core
+            # OpenVINO keeps what it prepares for each length of clip: by default gigabytes, after thousands of clips
+            "CPU_RUNTIME_CACHE_CAPACITY": 64,
         }
         if self.threads is not None:
             options["INFERENCE_NUM_THREADS"] = self.threads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -115,6 +116,23 @@ class TorchEngine:
             samples, lengths = self._batch([waveform])
             convolved, _ = self._encoder.feature_extractor(samples, lengths.to(self.device))
             return self._encoder.feature_projection(convolved)[1][0].float().cpu().numpy()
+
+    def moments(self, waveform: FloatArray, layers: Sequence[int]) -> list[FloatArray]:
+        """Means and mean squares (T, 2 C) of what convolutions give, by the frame."""
+        frames = self.config.num_frames(len(waveform))
+        if not frames:
+            return [np.zeros((0, 2 * self.config.conv_dim[layer]), np.float32) for layer in layers]
+        found: dict[int, FloatArray] = {}
+        with self._computing():
+            x, lengths = self._batch([waveform])
+            x, lengths = x[..., None], lengths.to(self.device)
+            for i, layer in enumerate(self._encoder.feature_extractor.conv_layers[: max(layers) + 1]):
+                x, lengths = layer(x, lengths)
+                if i in layers:
+                    hop = prod(self.config.conv_stride[i + 1 :])
+                    y = x[0].float().unfold(0, hop, hop)[:frames]  # (T, C, hop)
+                    found[i] = torch.cat([y.mean(2), y.square().mean(2)], 1).cpu().numpy()
+        return [found[layer] for layer in layers]
 
     def _batches(self, waveforms: Sequence[FloatArray]) -> Iterator[list[int]]:
         """Indices of waveforms to compute together, longest first."""

@@ -194,7 +194,8 @@ class SharedEngine:
     def __init__(self, engine: Engine, pipe: Connection) -> None:
         self.name, self.device = engine.name, engine.device
         self.precision: Precision = engine.precision
-        self.states, self.adapt, self.convolved = engine.states, engine.adapt, engine.convolved
+        self.states, self.moments = engine.states, engine.moments
+        self.adapt, self.convolved = engine.adapt, engine.convolved
         self._engine, self._pipe = engine, pipe
 
     def emit(self, waveforms: Sequence[FloatArray]) -> list[FloatArray]:

@@ -22,7 +22,7 @@ from sonant.data.manifest import Utterance, open_utterance, split_archive
 from sonant.data.remote import fetch, find_store, is_url
 from sonant.errors import AudioError, OptionError, OutputError, SonantError
 from sonant.features import Spool, parse_layers
-from sonant.identify import read_classifier
+from sonant.identify import has_voice_head, read_classifier
 from sonant.jobs.store import open_store
 from sonant.jobs.tasks import TASKS, Outcome, Setup, Task
 from sonant.recognizer import Recognizer, load
@@ -143,7 +143,7 @@ class Workbench:
 
     @property
     def _hears_voices(self) -> bool:
-        return "tdnn.0.kernel.weight" in self.asr.checkpoint.tensors
+        return has_voice_head(self.asr.checkpoint)
 
     def _write_own(self, task: Task, transcript: Transcript) -> None:
         """The files that every input gets for itself."""
