@@ -1,8 +1,9 @@
 """Who says which word of conversations put together from LibriSpeech: told apart, counted, and named by enrolment.
 
-    python benchmarks/speakers.py DATA MODEL EAR [--conversations 12] [--seconds 120] [--seed 1] [--threads 2]
+    python benchmarks/speakers.py DATA [MODEL] [EAR] [--conversations 12] [--seconds 120] [--seed 1] [--threads 2]
 
-DATA is a folder of utterances with a manifest.jsonl that has their speakers; MODEL transcribes, EAR tells voices apart.
+DATA is a folder of utterances with a manifest.jsonl that has their speakers; MODEL transcribes, EAR tells
+voices apart, both the built-in model where none is given.
 Each conversation has one to four speakers who take turns of one utterance each, with silences of 0.1 to 0.7 s between
 them; each speaker has a loudness of their own. A word is right whose speaker is who speaks at its middle, speakers told
 apart being matched one to one to those who there are, as best fits. Enrolled are all speakers but one, by two other
@@ -92,11 +93,11 @@ def interval(values: list[float]) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("model")
-    parser.add_argument("ear")
+    parser.add_argument("model", nargs="?", default="built-in")
+    parser.add_argument("ear", nargs="?", default="built-in")
     parser.add_argument("--conversations", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--threshold", type=float, help="of names; that of EAR if not given")
     parser.add_argument("--seed", type=int, default=1, help="defaults were chosen on 0")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()

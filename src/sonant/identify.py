@@ -156,6 +156,9 @@ class FrameHead(Head):
 class VoiceHead(Head):
     """One unit vector for a voice: a time-delay network, its mean and deviation; transformers' `...ForXVector`."""
 
+    alike = 0.55
+    """Mean score of two groups of short windows from which they are one voice."""
+
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
         dims, kernels, self.dilations = (_sizes(checkpoint, name) for name in _TDNN)

@@ -29,11 +29,6 @@ WINDOW, HOP, LEAST = 1.5, 0.75, 0.6
 """Seconds of a window, between two of them, and of the shortest one, over a word that stands alone."""
 PAUSE = 0.6
 """Seconds between two words over which no window reaches."""
-ALIKE = 0.55
-"""Mean scalar product of the vectors of two groups from which they are one voice, where the user does not say.
-
-A model's own threshold keeps strangers out, which is far stricter.
-"""
 SHARE, FEWEST = 0.03, 2
 """Of all windows that a voice has at least, and how many: what is less was noise, or two at once."""
 MOST = 1000
@@ -58,7 +53,7 @@ def label_speakers(
 
     `ear` is a model that tells voices apart, as `ear.embed` needs one; it hears the source once more. Speakers are
     `speaker 1`, `speaker 2` and so on in the order in which they speak: so many as `speakers` says, or as there seem
-    to be, two voices being one from a mean score of `threshold`, or 0.55. Where `voices` is a store that `ear`
+    to be, two voices being one from a mean score of `threshold`, or the head's. Where `voices` is a store that `ear`
     enrolled, they are those in it whose voice scores `threshold`, or else the model's own, or more, and `unknown`.
     Raises `CheckpointError` for a model without such a head, `OptionError` for voices of another, and what `embed`
     raises.
@@ -66,7 +61,7 @@ def label_speakers(
     head = read_voice_head(ear.checkpoint)
     if speakers != "auto" and speakers < 1:
         raise OptionError(f"There must be one speaker or more, but {speakers} came; give a number, or auto.")
-    known, alike = None, ALIKE if threshold is None else threshold
+    known, alike = None, head.alike if threshold is None else threshold  # the one of strangers is far stricter
     if voices is not None:
         least = voice_threshold(ear.checkpoint) if threshold is None else threshold
         if least is None:
@@ -153,7 +148,7 @@ def refined(centres: FloatArray, vectors: FloatArray, rounds: int = 3) -> FloatA
     return centres
 
 
-def cluster(vectors: FloatArray, count: int | None = None, alike: float = ALIKE, most: int = MOST) -> FloatArray:
+def cluster(vectors: FloatArray, count: int | None = None, alike: float = 0.55, most: int = MOST) -> FloatArray:
     """The sums (S, E) of the voices in unit vectors (N, E): `count`, or as many as are not `alike`; one at least.
 
     Agglomerative clustering with average linkage. Of more than `most` vectors the nearest are merged as they come, so

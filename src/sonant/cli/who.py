@@ -32,7 +32,7 @@ VoiceModelOption = Annotated[
 ThresholdOption = Annotated[
     float | None,
     typer.Option(
-        help="Score from which two voices are one; 0.55, or the model's with --voices.", rich_help_panel=_PANEL
+        help="Score from which two voices are one; where not given, as fits the model.", rich_help_panel=_PANEL
     ),
 ]
 FalseAcceptOption = Annotated[

@@ -28,7 +28,9 @@ SHRINKAGES = (0.03, 0.1, 0.3)
 MAIN, SPEAKERS_A_DIRECTION = 30, 3
 """Main directions at most, and how many speakers it takes for each."""
 SHARES = (0.3, 0.6, 0.9)
-"""What the main directions may count."""
+"""What the main directions may count. The less they do, the better for voices unlike those that were learnt from."""
+CAUTION = 1.2
+"""How many times the errors of speakers left out must fall for another share than the first."""
 WIDTH = 256
 """Directions that are kept at most: those in which speakers' means do not differ add noise, but a new voice may."""
 FOLDS = 3
@@ -98,7 +100,9 @@ def learn_voices(
         best = rate
         chosen.append(more)
     tried = [(*found, shrinkage) for shrinkage in SHRINKAGES for found in held_out(chosen, shrinkage, SHARES)]
-    error, threshold, share, shrinkage = min(tried)
+    error, threshold, share, shrinkage = min(
+        tried, key=lambda found: found[0] * (CAUTION if found[2] > SHARES[0] else 1)
+    )
     center, matrix, main = _fit(np.concatenate([statistics[at] for at in chosen], 1), who, shrinkage)
     return LinearVoice(tuple(chosen), Bands(main, share), center, matrix, error, threshold)
 
