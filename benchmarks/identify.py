@@ -337,7 +337,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=30)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--heard", default="librispeech-train", help="whom the encoder heard while it learnt")
+    parser.add_argument("--heard", default=", ".join((*KNOWN, FOLDERS["accents"])), help="whom the encoder heard")
     options = parser.parse_args()
     ear = Ear(options.model, options.work, options.threads)
     result: dict = {

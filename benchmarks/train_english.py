@@ -72,8 +72,8 @@ command does it all: `benchmarks/train_english.py`.
 Errors still fell when these weights were taken: more hours would move them next, then more speakers.
 
 **Voices.** A head in closed form tells voices apart (`sonant identify`, `sonant transcribe --speakers`): learnt by
-`sonant identify --learn` from {people} speakers of LibriSpeech train-clean-100 and speechocean762, it has an equal error
-rate of {eer:.1%} between all utterances of {dev}.
+`sonant identify --learn` from {people} speakers of LibriSpeech train-clean-100 and speechocean762, it has an equal
+error rate of {eer:.1%} between all utterances of {dev}.
 
 **Limits.** It has heard read sentences close to the microphone, mostly by North American adults. Expect more errors for
 conversations, other accents, children, telephones, far microphones, music behind the voice, and names. It has no
@@ -251,7 +251,8 @@ def write_card(
     greedy, helped = (found["clean", way]["by"]["speaker"] for way in ("greedy", "with the language model"))
     card = CARD.format(
         **voices,
-        parameters=sum(tensor.size for tensor in open_checkpoint(folder).tensors.values()) / 1e6,
+        parameters=sum(tensor.size for name, tensor in open_checkpoint(folder).tensors.items() if "voice." not in name)
+        / 1e6,
         words=WORDS,
         dev=DEV,
         hours=sum(row["duration"] for row in dev_rows) / 3600,

@@ -99,7 +99,7 @@ class PooledHead:
     """What makes a vector of length 1 of a recording, by the means and deviations of layers."""
 
     least_frames = LEAST_FRAMES
-    alike = 0.3
+    alike = 0.25
     """Mean score of two groups of short windows from which they are one voice; found by benchmarks/speakers.py."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
