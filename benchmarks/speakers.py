@@ -131,7 +131,7 @@ def main() -> None:
             if friends:
                 shares[f"{people} stranger"].append(strange)
         print({key: interval(values) for key, values in shares.items() if key.startswith(str(people))}, flush=True)
-    result = {"question": __doc__, "machine": describe(), "settings": {k: str(v) for k, v in vars(given).items()}}
+    result = {"question": __doc__, "machine": describe(), "settings": vars(given) | {"data": given.data.name}}
     result["shares"] = {key: interval(values) for key, values in shares.items()}
     write_result("speakers", result)
 
