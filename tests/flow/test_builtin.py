@@ -11,6 +11,7 @@ import pytest
 import sonant
 from flow.test_command import run
 from sonant import audio
+from sonant.identify import voice_threshold
 from sonant.text import count_errors
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "forest.ogg"
@@ -49,3 +50,16 @@ def test_it_is_what_a_command_hears_with_where_no_model_is_named(
     talk = json.loads(out)
     assert (talk["text"], talk["model"], talk["settings"]["words"]) == (SAID, "built-in", 90_000)
     assert "pass --model for other speech" in err
+
+
+def test_it_knows_a_voice_again(english: sonant.Recognizer) -> None:
+    samples = audio.read(EXAMPLE)
+    first, second = (english.embed(half, 16000) for half in np.array_split(samples, 2))
+    threshold = voice_threshold(english.checkpoint)
+    assert threshold is not None
+    assert first @ second > threshold
+    higher = english.embed(samples[: len(samples) // 2], 22000)  # played faster
+    assert higher @ second < first @ second - 0.2
+    np.testing.assert_allclose(english.embed(0.1 * samples[: len(samples) // 2], 16000) @ first, 1, atol=1e-3)
+    talk = sonant.label_speakers(english.transcribe(EXAMPLE), EXAMPLE, english)
+    assert {word.speaker for word in talk.words} == {"speaker 1"}
