@@ -197,7 +197,8 @@ def test_a_model_that_writes_learns_voices_and_still_writes(
     assert run(monkeypatch, "identify", *learning, *options) == 0
     out, err = capsys.readouterr()
     assert out == f"{tmp_path / 'voice'}\n"
-    assert "7 speakers, conv_" in err
+    assert "conv_" in err
+    assert "7 speakers: equal error rate" in err
     asr, before = (sonant.load(tmp_path / name, precision="fp32") for name in ("voice", "ctc"))
     samples, _ = soundfile.read(tmp_path / "3-1.wav", dtype="float32")
     np.testing.assert_array_equal(asr.emissions(samples, RATE).log_probs, before.emissions(samples, RATE).log_probs)

@@ -56,10 +56,11 @@ def learn(asr: Recognizer, manifest: Path, folder: Path) -> int:
     if not found:
         raise DataError(f"Nothing could be heard of what {manifest} names; check its paths.")
     statistics = {at: np.concatenate(each) for at, each in zip(layers, zip(*found, strict=True), strict=True)}
-    voice = learn_voices(statistics, speakers, clips)
+    voice = learn_voices(
+        statistics, speakers, clips, tell=lambda at, rate: say(f"{at}: equal error rate {100 * rate:.1f} %")
+    )
     convert(with_voices(asr.checkpoint, voice), folder)
-    known_by = ", ".join(str(at) for at in voice.layers)
-    told = f"{len(set(speakers))} speakers, {known_by}, equal error rate {100 * voice.eer:.1f} %"
-    say(f"{told} on speakers left out (pieces of {PIECE:g} s)")
+    told = f"{len(set(speakers))} speakers: equal error rate {100 * voice.eer:.1f} % on those left out"
+    say(f"{told} (pieces of {PIECE:g} s), threshold {voice.threshold:.3f}")
     print(folder)
     return FAILED if failed else DONE
