@@ -17,7 +17,7 @@ from sonant.types import FloatArray
 
 class Engine:
     name, device, precision = "fake", "cpu", "fp32"
-    states = adapt = convolved = None
+    states = moments = adapt = convolved = None
     leads = False
 
     def emit(self, waveforms: list[FloatArray]) -> list[FloatArray]:

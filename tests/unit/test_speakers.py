@@ -145,7 +145,7 @@ class Mean:
     """In place of a head: the mean of the states, of ten frames at least."""
 
     width = 3
-    context = 8
+    least_frames = 10
 
     def embed(self, pieces: list[np.ndarray]) -> np.ndarray:
         return pieces[0].mean(0)

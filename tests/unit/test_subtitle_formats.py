@@ -73,7 +73,8 @@ def test_any_words_come_back_and_writing_again_changes_nothing(suffix: str, text
         written = render(given_, suffix, case="asis", karaoke=karaoke)
         back = FORMATS[suffix].read(written)
         assert "".join(texts(back)) == "".join("".join(clean(w)) for part in texts_ for w in part)
-        if suffix == ".srt" and "漢" not in written:  # a Chinese word may part at the end of a line
+        # a Chinese word may part at the end of a line, and a brace that stands for another is wider
+        if suffix == ".srt" and not set("漢｛") & set(written):
             assert render(back, suffix, case="asis") == written
 
 
