@@ -104,9 +104,10 @@ class OpenVinoEngine:
         frames = self.config.num_frames(len(waveform))
         if not frames:
             return [np.zeros((0, 2 * self.config.conv_dim[layer]), np.float32) for layer in layers]
-        if self._moments is None or self._moments[0] != layers:
-            self._moments = layers, self._compile(self._builder.moments(layers))
-        found = self._infer(self._moments[1], waveform, range(len(layers)))
+        known = self._moments
+        if known is None or known[0] != layers:
+            self._moments = known = layers, self._compile(self._builder.moments(layers))
+        found = self._infer(known[1], waveform, range(len(layers)))
         return [moments[:frames] for moments in found]
 
     @cached_property
