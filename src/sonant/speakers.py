@@ -148,7 +148,9 @@ def refined(centres: FloatArray, vectors: FloatArray, rounds: int = 3) -> FloatA
     return centres
 
 
-def cluster(vectors: FloatArray, count: int | None = None, alike: float = 0.55, most: int = MOST) -> FloatArray:
+def cluster(
+    vectors: FloatArray, count: int | None = None, alike: float = VoiceHead.alike, most: int = MOST
+) -> FloatArray:
     """The sums (S, E) of the voices in unit vectors (N, E): `count`, or as many as are not `alike`; one at least.
 
     Agglomerative clustering with average linkage. Of more than `most` vectors the nearest are merged as they come, so

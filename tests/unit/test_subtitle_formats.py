@@ -73,9 +73,18 @@ def test_any_words_come_back_and_writing_again_changes_nothing(suffix: str, text
         written = render(given_, suffix, case="asis", karaoke=karaoke)
         back = FORMATS[suffix].read(written)
         assert "".join(texts(back)) == "".join("".join(clean(w)) for part in texts_ for w in part)
+        again = render(back, suffix, case="asis")
+        assert "".join(texts(FORMATS[suffix].read(again))) == "".join(texts(back))
         # a Chinese word may part at the end of a line, and a brace that stands for another is wider
         if suffix == ".srt" and not set("漢｛") & set(written):
-            assert render(back, suffix, case="asis") == written
+            assert again == written
+
+
+def test_nasty_words_are_written_again_as_they_were() -> None:
+    written = render(
+        Transcript((segment_of(NASTY, 0.0), segment_of(["--", ">", "--->"], 7.0)), 99.0), ".srt", case="asis"
+    )
+    assert render(FORMATS[".srt"].read(written), ".srt", case="asis") == written
 
 
 def segment_of(texts_: list[str], start: float) -> Segment:
